@@ -1,0 +1,171 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Frame and CameraModel: what every other room of the project takes as its input."""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pervformer_ros.geometry import Array
+
+DISTORTION_MODELS = ("", "plumb_bob", "rational_polynomial")
+NANOSECONDS = 1_000_000_000
+
+
+class Fault(str, Enum):
+    """What can be wrong with the input; the names appear in /diagnostics and in reports."""
+
+    WRONG_ENCODING = "wrong_encoding"
+    CORRUPT_IMAGE = "corrupt_image"
+    SIZE_MISMATCH = "size_mismatch"
+    INVALID_DEPTH = "invalid_depth"
+    DEPTH_MISSING = "depth_missing"
+    NO_CAMERA_INFO = "no_camera_info"
+    INVALID_CAMERA_INFO = "invalid_camera_info"
+    NO_EXTRINSICS = "no_extrinsics"
+    TIME_JUMP_BACK = "time_jump_back"
+    OUT_OF_ORDER = "out_of_order"
+    INVALID_ODOMETRY = "invalid_odometry"
+    ODOMETRY_GAP = "odometry_gap"
+    PROCESSING_FAILED = "processing_failed"
+
+
+class InputError(ValueError):
+    """Input that cannot be used; `fault` names the kind, the text says what to do about it."""
+
+    def __init__(self, fault: Fault, message: str):
+        super().__init__(message)
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class CameraModel:
+    """A pinhole camera with OpenCV's polynomial lens distortion.
+
+    Sizes in pixels. The optical frame is REP-103's: x right, y down, z forward.
+    Formulas: https://docs.opencv.org/4.x/d9/d0c/group__calib3d.html
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    distortion: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse an uncalibrated camera.
+
+        Raises:
+            InputError: if a focal length or a size is not positive, or a number is not finite.
+        """
+        numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
+        if min(self.width, self.height) <= 0 or not np.isfinite(numbers).all():
+            raise InputError(Fault.INVALID_CAMERA_INFO, f"camera model is not usable: {self}")
+        if min(self.fx, self.fy) <= 0:
+            raise InputError(
+                Fault.INVALID_CAMERA_INFO,
+                f"focal length is ({self.fx}, {self.fy}): calibrate the camera or fix its "
+                "camera_info publisher",
+            )
+
+    @property
+    def K(self) -> Array:  # noqa: N802
+        """The (3, 3) intrinsic matrix."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+    def scaled(self, width: int, height: int) -> "CameraModel":
+        """Return the model of the same camera with its images resized to (height, width)."""
+        sx, sy = width / self.width, height / self.height
+        return replace(
+            self,
+            width=width,
+            height=height,
+            fx=self.fx * sx,
+            fy=self.fy * sy,
+            cx=(self.cx + 0.5) * sx - 0.5,
+            cy=(self.cy + 0.5) * sy - 0.5,
+        )
+
+    def undistort(self, uv: NDArray[np.floating]) -> Array:
+        """Move pixels (K, 2) to where a camera without lens distortion would see them."""
+        if not any(self.distortion) or len(uv) == 0:
+            return np.asarray(uv, float)
+        points = np.ascontiguousarray(uv, float).reshape(-1, 1, 2)
+        D = np.array(self.distortion)
+        return np.asarray(cv2.undistortPoints(points, self.K, D, P=self.K), float).reshape(-1, 2)
+
+    def back_project(self, uv: NDArray[np.floating], depth: NDArray[np.floating]) -> Array:
+        """Return the points (K, 3) in metres that pixels (K, 2) see at depths (K,), along z."""
+        uv = self.undistort(uv)
+        z = np.asarray(depth, float)
+        x = (uv[:, 0] - self.cx) / self.fx * z
+        y = (uv[:, 1] - self.cy) / self.fy * z
+        return np.stack([x, y, z], axis=1)
+
+    def project(self, points: NDArray[np.floating]) -> Array:
+        """Return the pixels (K, 2) of points (K, 3) in the optical frame; NaN behind the camera."""
+        points = np.asarray(points, float).reshape(-1, 3)
+        uv = np.full((len(points), 2), np.nan)
+        front = points[:, 2] > 1e-6
+        if front.any():
+            D = np.array(self.distortion) if self.distortion else None
+            pixels, _ = cv2.projectPoints(points[front], np.zeros(3), np.zeros(3), self.K, D)
+            uv[front] = pixels.reshape(-1, 2)
+        return uv
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One moment of one RGB-D camera.
+
+    stamp_ns: the image's own stamp, in nanoseconds, exactly as it came.
+    rgb: (H, W, 3) uint8.
+    depth: (H, W) float32 metres along the optical axis, aligned to colour, 0 = none; or None.
+    T_base_camera: pose of the optical frame in base_link.
+    T_odom_base: pose of base_link in odom at the stamp, or None where odometry has a gap.
+    frame_id: name of the optical frame.
+    """
+
+    stamp_ns: int
+    rgb: NDArray[np.uint8]
+    depth: NDArray[np.float32] | None
+    camera: CameraModel
+    T_base_camera: Array
+    T_odom_base: Array | None
+    frame_id: str = "camera_color_optical_frame"
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit each other.
+
+        Raises:
+            InputError: SIZE_MISMATCH, WRONG_ENCODING or INVALID_DEPTH, saying which and what to do.
+        """
+        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
+            raise InputError(
+                Fault.WRONG_ENCODING,
+                f"colour is {self.rgb.dtype} {self.rgb.shape}: publish rgb8, bgr8 or mono8",
+            )
+        height, width = self.rgb.shape[:2]
+        if (height, width) != (self.camera.height, self.camera.width):
+            raise InputError(
+                Fault.SIZE_MISMATCH,
+                f"colour is {height}x{width} but camera_info is for "
+                f"{self.camera.height}x{self.camera.width}: publish the camera_info of this image",
+            )
+        if self.depth is None:
+            return
+        if self.depth.shape != (height, width):
+            raise InputError(
+                Fault.SIZE_MISMATCH,
+                f"depth is {'x'.join(map(str, self.depth.shape))} but colour is {height}x{width}: "
+                "publish depth aligned to colour",
+            )
+        if not np.isfinite(self.depth).all() or self.depth.min() < 0:
+            raise InputError(
+                Fault.INVALID_DEPTH, "depth holds NaN, infinite or negative values: use 0 for none"
+            )
