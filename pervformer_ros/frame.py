@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frame and CameraModel: what every other room of the project takes as its input."""
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import cv2
@@ -39,6 +40,19 @@ class InputError(ValueError):
     def __init__(self, fault: Fault, message: str):
         super().__init__(message)
         self.fault = fault
+
+
+@dataclass(slots=True)
+class FaultLog:
+    """Counts what was wrong with the input, by kind, with the latest words for each."""
+
+    counts: Counter[Fault] = field(default_factory=Counter)
+    latest: dict[Fault, str] = field(default_factory=dict)
+
+    def add(self, fault: Fault, message: str) -> None:
+        """Count one fault."""
+        self.counts[fault] += 1
+        self.latest[fault] = message
 
 
 @dataclass(frozen=True, slots=True)

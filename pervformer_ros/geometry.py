@@ -6,6 +6,7 @@
 quaternions are (x, y, z, w) as in ROS messages.
 """
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
 Array: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trajectory:
+    """Poses over time: stamps_ns (N,) int64, growing; poses (N, 4, 4), such as T_map_base."""
+
+    stamps_ns: NDArray[np.int64]
+    poses: Array
+
+    def __len__(self) -> int:
+        return len(self.stamps_ns)
 
 
 def make_transform(translation: ArrayLike, quaternion: ArrayLike) -> Array:

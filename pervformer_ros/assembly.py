@@ -1,0 +1,221 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pairing of colour, depth and odometry by stamp, in bounded buffers.
+
+Time is the stamps' own: nothing here reads a clock, so that a live stream and a recording of it are
+paired alike. An image waits for its depth and for odometry on both sides of it until the streams
+have moved `max_wait_s` past it; then it goes on with what there is.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pervformer_ros.frame import NANOSECONDS, Fault, FaultLog
+from pervformer_ros.geometry import Array, interpolate
+
+Colour = TypeVar("Colour")
+Depth = TypeVar("Depth")
+
+
+@dataclass(frozen=True, slots=True)
+class AssemblyConfig:
+    """How stamps are paired; all times in seconds of stamp time."""
+
+    expect_depth: bool = True
+    expect_odometry: bool = True
+    tolerance_s: float = 0.02
+    max_wait_s: float = 0.15
+    max_odometry_gap_s: float = 0.5
+    jump_back_s: float = 0.5
+    capacity: int = 30
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle(Generic[Colour, Depth]):
+    """What belongs to one image. `reset` marks the first one after time went backwards."""
+
+    stamp_ns: int
+    colour: Colour
+    depth: Depth | None
+    T_odom_base: Array | None
+    reset: bool
+
+
+class OdometryBuffer:
+    """The latest poses of base_link in odom, interpolated at any stamp between them."""
+
+    def __init__(self, max_gap_s: float = 0.5, capacity: int = 400):
+        self._max_gap_ns = int(max_gap_s * NANOSECONDS)
+        self._poses: deque[tuple[int, Array]] = deque(maxlen=capacity)
+
+    def __len__(self) -> int:
+        return len(self._poses)
+
+    @property
+    def newest_ns(self) -> int | None:
+        """The newest stamp, or None while empty."""
+        return self._poses[-1][0] if self._poses else None
+
+    def add(self, stamp_ns: int, T_odom_base: Array) -> None:
+        """Append a pose whose stamp is newer than the last."""
+        assert not self._poses or stamp_ns > self._poses[-1][0]
+        self._poses.append((stamp_ns, T_odom_base))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._poses.clear()
+
+    def at(self, stamp_ns: int) -> Array | None:
+        """Return the pose at this stamp, or None where the gap around it is too long.
+
+        Between two poses it is interpolated; up to two sample intervals past the newest it is
+        extrapolated with the last velocity.
+        """
+        before = after = None
+        for pose in reversed(self._poses):
+            if pose[0] <= stamp_ns:
+                before = pose
+                break
+            after = pose
+        if before is None:
+            return None
+        if before[0] == stamp_ns:
+            return before[1]
+        if after is None:
+            if len(self._poses) < 2:
+                return None
+            previous = self._poses[-2]
+            if stamp_ns - before[0] > 2 * (before[0] - previous[0]):
+                return None
+            before, after = previous, before
+        if after[0] - before[0] > self._max_gap_ns:
+            return None
+        fraction = (stamp_ns - before[0]) / (after[0] - before[0])
+        return interpolate(before[1], after[1], fraction)
+
+
+class FrameAssembler(Generic[Colour, Depth]):
+    """Turns stamped colour, depth and odometry, in any order of arrival, into bundles.
+
+    Each `add_*` returns the bundles that have become ready, oldest first, with stamps that only
+    grow until a reset. `faults` counts what went wrong, by kind.
+    """
+
+    def __init__(self, config: AssemblyConfig | None = None, faults: FaultLog | None = None):
+        self.config = config or AssemblyConfig()
+        self.faults = faults or FaultLog()
+        self.odometry = OdometryBuffer(self.config.max_odometry_gap_s)
+        self._tolerance_ns = int(self.config.tolerance_s * NANOSECONDS)
+        self._max_wait_ns = int(self.config.max_wait_s * NANOSECONDS)
+        self._jump_back_ns = int(self.config.jump_back_s * NANOSECONDS)
+        self._reset_pending = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._colour: deque[tuple[int, Colour]] = deque()
+        self._depth: deque[tuple[int, Depth]] = deque(maxlen=self.config.capacity)
+        self.odometry.clear()
+        self._last_colour_ns: int | None = None
+        self._now_ns: int | None = None
+
+    def add_colour(self, stamp_ns: int, colour: Colour) -> list[Bundle[Colour, Depth]]:
+        """Take a colour image (or whatever the bundle is to be built around)."""
+        last = self._last_colour_ns
+        if last is not None and stamp_ns <= last:
+            if last - stamp_ns < self._jump_back_ns:
+                self._out_of_order("colour", stamp_ns, last)
+                return []
+            jump_s = (last - stamp_ns) / NANOSECONDS
+            self.faults.add(
+                Fault.TIME_JUMP_BACK, f"image stamps went back by {jump_s:.3f} s: starting anew"
+            )
+            self._clear()
+            self._reset_pending = True
+        self._last_colour_ns = stamp_ns
+        self._colour.append((stamp_ns, colour))
+        self._advance(stamp_ns)
+        return self._ready()
+
+    def add_depth(self, stamp_ns: int, depth: Depth) -> list[Bundle[Colour, Depth]]:
+        """Take a depth image."""
+        if self._depth and stamp_ns <= self._depth[-1][0]:
+            if self._depth[-1][0] - stamp_ns < self._jump_back_ns:
+                self._out_of_order("depth", stamp_ns, self._depth[-1][0])
+                return []
+            self._depth.clear()
+        self._depth.append((stamp_ns, depth))
+        self._advance(stamp_ns)
+        return self._ready()
+
+    def add_odometry(self, stamp_ns: int, T_odom_base: Array) -> list[Bundle[Colour, Depth]]:
+        """Take a pose of base_link in odom."""
+        newest = self.odometry.newest_ns
+        if newest is not None and stamp_ns <= newest - self._jump_back_ns:
+            self.odometry.clear()
+            newest = None
+        if newest is not None and stamp_ns <= newest:
+            self._out_of_order("odometry", stamp_ns, newest)
+            return []
+        self.odometry.add(stamp_ns, T_odom_base)
+        self._advance(stamp_ns)
+        return self._ready()
+
+    def flush(self) -> list[Bundle[Colour, Depth]]:
+        """Return what still waits, with what there is for it; for the end of a recording."""
+        if self._colour:
+            self._advance(self._colour[-1][0] + self._max_wait_ns + 1)
+        return self._ready()
+
+    def _out_of_order(self, stream: str, stamp_ns: int, newest_ns: int) -> None:
+        self.faults.add(
+            Fault.OUT_OF_ORDER, f"{stream} of stamp {stamp_ns} came after {newest_ns}: dropped"
+        )
+
+    def _advance(self, stamp_ns: int) -> None:
+        # A stream of another clock (or one from before a reset) must not push time along.
+        if self._last_colour_ns is None:
+            return
+        if stamp_ns - self._last_colour_ns <= max(self._jump_back_ns, 2 * self._max_wait_ns):
+            self._now_ns = stamp_ns if self._now_ns is None else max(self._now_ns, stamp_ns)
+
+    def _ready(self) -> list[Bundle[Colour, Depth]]:
+        bundles = []
+        while self._colour and (bundle := self._complete(*self._colour[0])) is not None:
+            self._colour.popleft()
+            bundles.append(bundle)
+        return bundles
+
+    def _complete(self, stamp_ns: int, colour: Colour) -> Bundle[Colour, Depth] | None:
+        """Return the bundle of the oldest image, or None while it should still wait."""
+        assert self._now_ns is not None
+        overdue = (
+            self._now_ns - stamp_ns > self._max_wait_ns or len(self._colour) > self.config.capacity
+        )
+        depth = self._match_depth(stamp_ns)
+        if self.config.expect_depth and depth is None and not overdue:
+            return None
+        newest = self.odometry.newest_ns
+        bracketed = newest is not None and newest >= stamp_ns
+        if self.config.expect_odometry and not bracketed and not overdue:
+            return None
+        T_odom_base = self.odometry.at(stamp_ns) if self.config.expect_odometry else None
+        if self.config.expect_depth and depth is None:
+            self.faults.add(
+                Fault.DEPTH_MISSING,
+                f"no depth within {self.config.tolerance_s} s of the image: is it published?",
+            )
+        if self.config.expect_odometry and T_odom_base is None:
+            self.faults.add(
+                Fault.ODOMETRY_GAP, f"no odometry around the image's stamp {stamp_ns}: is it late?"
+            )
+        reset, self._reset_pending = self._reset_pending, False
+        return Bundle(stamp_ns, colour, depth, T_odom_base, reset)
+
+    def _match_depth(self, stamp_ns: int) -> Depth | None:
+        if not self.config.expect_depth:
+            return None
+        while self._depth and self._depth[0][0] < stamp_ns - self._tolerance_ns:
+            self._depth.popleft()
+        near = [d for d in self._depth if d[0] <= stamp_ns + self._tolerance_ns]
+        return min(near, key=lambda d: abs(d[0] - stamp_ns))[1] if near else None

@@ -1,0 +1,210 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A recording as frames: rosbag2 (MCAP or SQLite) and ROS 1 bags, through rosbags."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Connection
+from rosbags.typesys import Stores, get_typestore
+
+from pervformer_ros.bags.intake import Intake, IntakeConfig, MessageBundle, pose_of, stamp_of
+from pervformer_ros.frame import FaultLog, Frame, InputError
+from pervformer_ros.geometry import Trajectory
+
+TF_STATIC = "/tf_static"
+
+
+class BagError(RuntimeError):
+    """A recording that cannot be read; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    """Where a recording keeps its streams. Compressed variants are found by their suffix."""
+
+    colour: str = "/camera/color/image_raw"
+    camera_info: str = "/camera/color/camera_info"
+    depth: str = "/camera/depth/image_raw"
+    odometry: str = "/odom"
+    truth_odometry: str = "/ground_truth/odom"
+
+
+SUFFIXES = {"colour": ("", "/compressed"), "depth": ("", "/compressedDepth", "/compressed")}
+
+
+@dataclass
+class BagReader:
+    """Reads a bag as a robot would live it. Use as a context manager.
+
+    Example:
+        with BagReader(Path("recording")) as bag:
+            for frame in bag.frames():
+                ...
+
+    Raises:
+        BagError: on opening, if the bag is missing, damaged or has no colour images.
+    """
+
+    path: Path
+    topics: TopicNames = field(default_factory=TopicNames)
+    config: IntakeConfig = field(default_factory=IntakeConfig)
+    faults: FaultLog = field(default_factory=FaultLog)
+
+    def __enter__(self) -> "BagReader":
+        self._reader = _open(self.path)
+        self._streams = {f.name: self._find(f.name) for f in fields(self.topics)}
+        for required in ("colour", "camera_info"):
+            if self._streams[required] is None:
+                self._reader.close()
+                raise BagError(self._missing(required))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reader.close()
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the recording in seconds."""
+        return self._reader.duration / 1e9
+
+    @property
+    def image_count(self) -> int:
+        """How many colour images the bag says it holds."""
+        connection = self._streams["colour"]
+        return int(connection.msgcount) if connection else 0
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether the bag has a depth stream."""
+        return self._streams["depth"] is not None
+
+    @property
+    def has_odometry(self) -> bool:
+        """Whether the bag has an odometry stream."""
+        return self._streams["odometry"] is not None
+
+    def messages(self) -> Iterator[tuple[str, int, Any]]:
+        """Yield (topic, time of recording in ns, message) of every topic, in recorded order.
+
+        Raises:
+            BagError: where the recording breaks off.
+        """
+        yield from self._read(self._reader.connections)
+
+    def bundles(self, intake: Intake) -> Iterator[MessageBundle]:
+        """Feed the recorded messages to `intake` and yield the bundles that become ready.
+
+        Raises:
+            BagError: where the recording breaks off, after all bundles before that place.
+        """
+        self._prime(intake)
+        handlers = {
+            "colour": intake.on_colour,
+            "depth": intake.on_depth,
+            "odometry": intake.on_odometry,
+            "camera_info": intake.on_camera_info,
+        }
+        streams = {c.topic: handlers[n] for n, c in self._streams.items() if c and n in handlers}
+        connections = [c for n, c in self._streams.items() if c and n in handlers]
+        broken = None
+        try:
+            for topic, _, message in self._read(connections):
+                yield from streams[topic](message) or ()
+        except BagError as error:
+            broken = error
+        yield from intake.flush()
+        if broken:
+            raise broken
+
+    def intake(self) -> Intake:
+        """Return an intake that expects just the streams this bag has."""
+        assembly = replace(
+            self.config.assembly,
+            expect_depth=self.has_depth,
+            expect_odometry=self.has_odometry,
+        )
+        return Intake(replace(self.config, assembly=assembly), self.faults)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield every usable frame; what is not usable is counted in `faults`.
+
+        Raises:
+            BagError: where the recording breaks off.
+        """
+        intake = self.intake()
+        for bundle in self.bundles(intake):
+            try:
+                yield intake.build(bundle)
+            except InputError as error:
+                self.faults.add(error.fault, str(error))
+
+    def ground_truth(self) -> Trajectory | None:
+        """Return the true poses of base_link in map, or None if the bag has none."""
+        connection = self._streams["truth_odometry"]
+        if connection is None:
+            return None
+        pairs = [(stamp_of(m.header), pose_of(m.pose.pose)) for _, _, m in self._read([connection])]
+        stamps, first = np.unique([stamp for stamp, _ in pairs], return_index=True)
+        return Trajectory(stamps, np.array([pairs[i][1] for i in first]).reshape(-1, 4, 4))
+
+    def _prime(self, intake: Intake) -> None:
+        """Give the intake what a latched publisher would: static transforms and the camera."""
+        static = [c for c in self._reader.connections if c.topic == TF_STATIC]
+        for _, _, message in self._read(static):
+            intake.on_tf_static(message)
+        info = self._streams["camera_info"]
+        for _, _, message in self._read([info] if info else []):
+            intake.on_camera_info(message)
+            break
+
+    def _read(self, connections: list[Connection]) -> Iterator[tuple[str, int, Any]]:
+        if not connections:
+            return
+        try:
+            for connection, time_ns, data in self._reader.messages(connections):
+                message = self._reader.deserialize(data, connection.msgtype)
+                yield connection.topic, time_ns, message
+        except Exception as error:  # rosbags and the codecs under it raise many kinds here
+            raise BagError(f"{self.path} is damaged after what was read: {error}") from error
+
+    def _find(self, stream: str) -> Connection | None:
+        name = getattr(self.topics, stream)
+        by_topic = {c.topic: c for c in self._reader.connections}
+        found = (by_topic.get(name + suffix) for suffix in SUFFIXES.get(stream, ("",)))
+        return next((c for c in found if c is not None), None)
+
+    def _missing(self, stream: str) -> str:
+        of_use = sorted(
+            c.topic
+            for c in self._reader.connections
+            if c.msgtype.split("/")[-1] in ("Image", "CompressedImage", "CameraInfo")
+        )
+        return (
+            f"{self.path} has no topic {getattr(self.topics, stream)} ({stream}); it has "
+            f"{', '.join(of_use) or 'no images at all'}: name the right one with an option"
+        )
+
+
+def _open(path: Path) -> AnyReader:
+    if not path.exists():
+        raise BagError(f"{path} does not exist")
+    try:
+        reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+        reader.open()
+    except (AnyReaderError, OSError, ValueError, KeyError, AssertionError) as error:
+        raise BagError(
+            f"{path} cannot be opened as a bag ({error}): if its recorder was killed, try "
+            "`ros2 bag reindex` or `mcap recover`"
+        ) from error
+    return reader
