@@ -56,7 +56,7 @@ class FeatureSet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keypoints:
-    """K detected image points: uv (K, 2) float32, score (K,) float32, descriptors (K, D) float16."""
+    """K image points: uv (K, 2) float32, score (K,) float32, descriptors (K, D) float16."""
 
     uv: NDArray[np.float32]
     score: NDArray[np.float32]
@@ -71,7 +71,7 @@ class OrbExtractor:
     """
 
     def __init__(self, max_features: int = 600, fast_threshold: int = 10):
-        self._orb = cv2.ORB_create(max_features, fastThreshold=fast_threshold)
+        self._orb = cv2.ORB.create(max_features, fastThreshold=fast_threshold)
 
     def __call__(self, rgb: NDArray[np.uint8]) -> Keypoints:
         """Detect and describe keypoints in an image (H, W, 3)."""
@@ -80,7 +80,7 @@ class OrbExtractor:
         if not found:
             empty = np.empty((0, 2), np.float32)
             return Keypoints(empty, empty[:, 0], np.empty((0, 256), np.float16))
-        signs = np.unpackbits(bits, axis=1).astype(np.float16) * 2 - 1
+        signs = np.unpackbits(np.asarray(bits, np.uint8), axis=1).astype(np.float16) * 2 - 1
         return Keypoints(
             uv=np.array([k.pt for k in found], np.float32),
             score=np.array([k.response for k in found], np.float32),

@@ -39,7 +39,7 @@ def decode_colour(message: Any) -> NDArray[np.uint8]:
     if message.encoding not in COLOUR_ENCODINGS:
         raise InputError(
             Fault.WRONG_ENCODING,
-            f"colour encoding is '{message.encoding}': publish one of {', '.join(COLOUR_ENCODINGS)}",
+            f"colour encoding is '{message.encoding}': publish {', '.join(COLOUR_ENCODINGS)}",
         )
     return np.ascontiguousarray(_pixels(message, "rgb8"))
 

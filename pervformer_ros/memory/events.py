@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Typed events: what changed in the world, each once."""
+
+from collections import deque
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+
+from pervformer_ros.geometry import Array
+
+NOWHERE: Array = np.full(3, np.nan)
+
+
+class EventType(IntEnum):
+    """The numbers are those of pervformer_msgs/SemanticEvent."""
+
+    APPEARED = 0
+    REMOVED = 1
+    MOVED = 2
+    STARTED_MOVING = 3
+    STOPPED = 4
+    PATH_BLOCKED = 5
+    PATH_CLEARED = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Event:
+    """One change. Positions (3,) are metres in odom, NaN where that end was not seen."""
+
+    stamp_ns: int
+    type: EventType
+    object_id: int
+    label: str
+    confidence: float
+    from_position: Array
+    to_position: Array
+    agent_id: int = 0
+    agent_label: str = ""
+    path_name: str = ""
+    sequence: int = 0
+
+
+class EventLog:
+    """Numbers events and keeps the recent ones for queries; older ones are forgotten."""
+
+    def __init__(self, capacity: int = 1000):
+        self._events: deque[Event] = deque(maxlen=capacity)
+        self.next_sequence = 1
+
+    def add(self, event: Event) -> Event:
+        """Return the event with the next sequence number, which is also remembered."""
+        numbered = replace(event, sequence=self.next_sequence)
+        self.next_sequence += 1
+        self._events.append(numbered)
+        return numbered
+
+    def recent(self, label: str = "", since_ns: int = 0) -> list[Event]:
+        """Return the remembered events of this label ("" = any) at or after a stamp."""
+        return [e for e in self._events if label in ("", e.label) and e.stamp_ns >= since_ns]
