@@ -1,0 +1,293 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""SlamBackend: features and odometry in, the robot's corrected pose out, frame by frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from pervformer_ros.features import FeatureSet
+from pervformer_ros.frame import CameraModel, Fault, InputError
+from pervformer_ros.geometry import Array, Trajectory, invert, rotation_angle
+from pervformer_ros.slam import se3
+from pervformer_ros.slam.config import SlamConfig
+from pervformer_ros.slam.graph import Edge, EdgeKind, GraphOptimiser, PoseGraph
+from pervformer_ros.slam.history import History
+from pervformer_ros.slam.keyframe import KeyframeMap, make_keyframe, usable
+from pervformer_ros.slam.motion import MotionModel, PoseEstimate
+from pervformer_ros.slam.odometry import Odometer, OdometryNoise, Reading, link
+from pervformer_ros.slam.tracking import Fix, Tracker, View, allowed_by, fuse, make_view
+
+# After so many frames in a row without sight or odometry, what is seen starts a new piece of map.
+LOST_PATIENCE = 10
+START_SIGMA = 1e-3
+# A keyframe must offer so many times the features that a fix needs.
+KEYFRAME_FEATURES = 2
+
+
+class TrackingState(str, Enum):
+    """What the pose of a frame rests on."""
+
+    VISUAL = "visual"  # the map was recognised, or just started, in this frame
+    ODOMETRY = "odometry"  # odometry alone
+    LOST = "lost"  # neither: the pose is a guess
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SlamUpdate:
+    """What one frame came to.
+
+    T_map_base: (4, 4) the pose from this frame and those before it.
+    T_map_odom: (4, 4) what corrects odometry; the last known where odometry has a gap.
+    is_keyframe: whether the frame was kept in the map.
+    inliers, matched: of the keyframe that the frame agrees with best.
+    warnings: what was wrong, in words.
+    """
+
+    stamp_ns: int
+    T_map_base: Array
+    T_map_odom: Array
+    is_keyframe: bool
+    inliers: int
+    matched: int
+    state: TrackingState
+    warnings: tuple[str, ...] = ()
+
+
+class SlamBackend:
+    """Corrects odometry by what the camera recognises; works with either alone.
+
+    Every frame is registered to a few keyframes, and the result is fused with the pose that
+    odometry predicts. Views that show something new become keyframes of a pose graph.
+    """
+
+    def __init__(self, config: SlamConfig | None = None) -> None:
+        self.config = config or SlamConfig()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, as after a jump back in time."""
+        self._odometry_noise = OdometryNoise(
+            self.config.odometry_translation,
+            self.config.odometry_rotation,
+            self.config.odometry_heading,
+        )
+        self._odometer = Odometer()
+        self._motion = MotionModel(self._odometry_noise)
+        self._tracker = Tracker(self.config)
+        self._keyframes = KeyframeMap()
+        self._graph = GraphOptimiser()
+        self._history = History()
+        self._T_map_odom = np.eye(4)
+        self._stamp_ns: int | None = None
+        self._frames_lost = 0
+
+    def update(
+        self,
+        features: FeatureSet,
+        camera: CameraModel,
+        T_base_camera: Array,
+        T_odom_base: Array | None,
+    ) -> SlamUpdate:
+        """Take in one frame and return its pose.
+
+        Args:
+            features: what perception saw.
+            camera: the camera it saw it with; it may differ from frame to frame.
+            T_base_camera: (4, 4) pose of its optical frame in base_link.
+            T_odom_base: (4, 4) pose of base_link in odom, or None where there is no odometry.
+
+        Raises:
+            InputError: TIME_JUMP_BACK, SIZE_MISMATCH or INVALID_ODOMETRY; nothing has changed then.
+            ValueError: if the descriptors are of another kind than the map's.
+        """
+        # Refuse what cannot be used.
+        self._check(features, camera, T_odom_base)
+        # Predict the pose from odometry, or else from the last velocity.
+        reading = self._odometer.read(features.stamp_ns, T_odom_base)
+        prediction = self._predict(features.stamp_ns, reading)
+        # Register the view to the keyframes it should overlap.
+        view = make_view(features, camera, T_base_camera, self.config.min_static_probability)
+        matched, found = self._register(view, prediction)
+        # Fuse the fixes that the prediction allows.
+        fixes = self._allowed(found, prediction)
+        tracked = fuse(prediction, fixes, self._keyframes.poses)
+        state = self._judge(fixes, reading)
+        # Keep the view as a keyframe if it shows something new, and let the graph settle.
+        is_keyframe = self._shows_something_new(features, fixes, tracked, state)
+        estimate = tracked
+        if is_keyframe:
+            estimate = self._add_keyframe(features, view, reading, fixes, tracked)
+        # Remember the frame for the predictions and the trajectory to come.
+        self._motion.observe(features.stamp_ns, reading, estimate, seen=bool(fixes))
+        self._history.add(features.stamp_ns, tracked.T_map_base, estimate.T_map_base, is_keyframe)
+        self._stamp_ns = features.stamp_ns
+        self._frames_lost = self._frames_lost + 1 if state == TrackingState.LOST else 0
+        if T_odom_base is not None:
+            self._T_map_odom = estimate.T_map_base @ invert(T_odom_base)
+        return SlamUpdate(
+            stamp_ns=features.stamp_ns,
+            T_map_base=estimate.T_map_base,
+            T_map_odom=self._T_map_odom,
+            is_keyframe=is_keyframe,
+            inliers=max((fix.inliers for fix in fixes), default=0),
+            matched=matched,
+            state=state,
+            warnings=self._warnings(len(found) - len(fixes)),
+        )
+
+    def trajectory(self) -> Trajectory:
+        """Return T_map_base of every frame by all that is known now."""
+        return self._history.corrected(self._keyframes.poses)
+
+    def online_trajectory(self) -> Trajectory:
+        """Return T_map_base of every frame as `update` returned it."""
+        return self._history.online()
+
+    def graph(self) -> PoseGraph:
+        """Return the pose graph of the keyframes."""
+        return self._graph.snapshot()
+
+    @property
+    def loop_closures(self) -> int:
+        """How many times a place was recognised."""
+        return sum(edge.kind == EdgeKind.LOOP for edge in self._graph.edges)
+
+    def _check(self, features: FeatureSet, camera: CameraModel, T_odom_base: Array | None) -> None:
+        if self._stamp_ns is not None and features.stamp_ns <= self._stamp_ns:
+            raise InputError(
+                Fault.TIME_JUMP_BACK,
+                f"stamp {features.stamp_ns} ns follows {self._stamp_ns} ns: feed frames in order, "
+                "and call reset() if the recording starts anew",
+            )
+        if (features.width, features.height) != (camera.width, camera.height):
+            raise InputError(
+                Fault.SIZE_MISMATCH,
+                f"features are of a {features.width}x{features.height} image but the camera model "
+                f"is for {camera.width}x{camera.height}: pass the camera model of this image",
+            )
+        if T_odom_base is not None and not np.isfinite(T_odom_base).all():
+            raise InputError(
+                Fault.INVALID_ODOMETRY, "odometry holds NaN or infinity: pass None where it is lost"
+            )
+        if len(self._keyframes) and len(features):
+            ours, theirs = self._keyframes[-1].descriptors.shape[1], features.descriptors.shape[1]
+            if ours != theirs:
+                raise ValueError(
+                    f"descriptors have {theirs} numbers but those of the map have {ours}: "
+                    "call reset() before changing the feature extractor"
+                )
+
+    def _predict(self, stamp_ns: int, reading: Reading | None) -> PoseEstimate:
+        if self._motion.started:
+            return self._motion.predict(stamp_ns, reading)
+        # The map starts where odometry does, so that map and odom agree until it drifts.
+        T_map_base = np.eye(4) if reading is None else reading.T_odom_base
+        return PoseEstimate(T_map_base, se3.isotropic(START_SIGMA, START_SIGMA))
+
+    def _register(
+        self, view: View, prediction: PoseEstimate, done: Sequence[Fix] = (), count: int = 0
+    ) -> tuple[int, list[Fix]]:
+        """Return the most features that matched a keyframe, and the fixes to those that agree."""
+        matched, fixes = 0, []
+        T_map_camera = prediction.T_map_base @ view.T_base_camera
+        for keyframe in self._keyframes.overlapping(
+            T_map_camera, view.camera, count or self.config.tracked_keyframes
+        ):
+            if any(fix.keyframe == keyframe.id for fix in done):
+                continue
+            T_map_keyframe = self._keyframes.poses[keyframe.id]
+            pairs, fix = self._tracker.fix(view, keyframe, T_map_keyframe, prediction)
+            matched = max(matched, pairs)
+            if fix is not None:
+                fixes.append(fix)
+        return matched, fixes
+
+    def _allowed(self, fixes: Sequence[Fix], prediction: PoseEstimate) -> list[Fix]:
+        poses = self._keyframes.poses
+        return [fix for fix in fixes if allowed_by(prediction, fix, poses[fix.keyframe])]
+
+    def _judge(self, fixes: Sequence[Fix], reading: Reading | None) -> TrackingState:
+        if fixes:
+            return TrackingState.VISUAL
+        return TrackingState.LOST if reading is None else TrackingState.ODOMETRY
+
+    def _shows_something_new(
+        self,
+        features: FeatureSet,
+        fixes: Sequence[Fix],
+        tracked: PoseEstimate,
+        state: TrackingState,
+    ) -> bool:
+        offered = usable(features, self.config.min_static_probability).sum()
+        if offered < KEYFRAME_FEATURES * self.config.min_inliers:
+            return False
+        if len(self._keyframes) == 0:
+            return True
+        if state == TrackingState.LOST:
+            return self._frames_lost >= LOST_PATIENCE
+        best = max(fixes, key=lambda fix: fix.inliers, default=None)
+        nearest = self._keyframes[best.keyframe if best else -1]
+        if best and best.inliers < self.config.keyframe_overlap * len(nearest):
+            return True
+        T_keyframe_base = invert(self._keyframes.poses[nearest.id]) @ tracked.T_map_base
+        return (
+            float(np.linalg.norm(T_keyframe_base[:3, 3]))
+            > self.config.keyframe_step * nearest.looking_distance
+            or rotation_angle(T_keyframe_base) > self.config.keyframe_turn
+        )
+
+    def _add_keyframe(
+        self,
+        features: FeatureSet,
+        view: View,
+        reading: Reading | None,
+        fixes: Sequence[Fix],
+        tracked: PoseEstimate,
+    ) -> PoseEstimate:
+        """Add the view to the map and the graph; return its pose there."""
+        # A place recogniser would name more keyframes here, by keyframe.place_descriptor; their
+        # fixes, verified by more than nearness, become edges of kind LOOP.
+        _, more = self._register(view, tracked, fixes, self.config.linked_keyframes)
+        edges = self._edges(reading, [*fixes, *self._allowed(more, tracked)], tracked)
+        keyframe = make_keyframe(
+            len(self._keyframes),
+            features,
+            view.camera,
+            view.T_base_camera,
+            reading,
+            self.config.min_static_probability,
+        )
+        poses = self._graph.add(features.stamp_ns, tracked.T_map_base, edges)
+        self._keyframes.add(keyframe, poses)
+        return PoseEstimate(poses[-1], tracked.covariance)
+
+    def _edges(
+        self, reading: Reading | None, fixes: Sequence[Fix], tracked: PoseEstimate
+    ) -> list[Edge]:
+        """Return what holds a new keyframe to the others; nothing for the first."""
+        new = len(self._keyframes)
+        if new == 0:
+            return []
+        edges = [
+            Edge(fix.keyframe, new, EdgeKind.VISUAL, fix.T_keyframe_base, fix.covariance)
+            for fix in fixes
+        ]
+        way = link(self._keyframes[-1].reading, reading)
+        if way:
+            covariance = self._odometry_noise.of_chained(way)
+            edges.append(Edge(new - 1, new, EdgeKind.ODOMETRY, way.T_first_second, covariance))
+        if not edges:
+            T_last_base = invert(self._keyframes.poses[-1]) @ tracked.T_map_base
+            edges.append(Edge(new - 1, new, EdgeKind.GAP, T_last_base, tracked.covariance))
+        return edges
+
+    def _warnings(self, refused: int) -> tuple[str, ...]:
+        warnings = []
+        if self._odometer.jumped:
+            warnings.append("odometry jumped: what it says from here on is not linked to before")
+        if refused:
+            warnings.append(f"{refused} keyframes place the robot where it cannot have gone")
+        return tuple(warnings)

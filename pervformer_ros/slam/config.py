@@ -1,0 +1,45 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""SlamConfig: the few numbers the back end is built from, and where they come from."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SlamConfig:
+    """Noise of the sensors and limits of the work per frame.
+
+    pixel_sigma: standard deviation of a feature's place in the image, pixels.
+    depth_sigma: standard deviation of depth z is `depth_sigma * z**2` metres, plus
+        `depth_floor`: 1.5e-3 to 3e-3 for structured light (Khoshelham and Elberink 2012).
+    odometry_translation: error of the path per path, m/m.
+    odometry_rotation: error of the turn per turn, rad/rad.
+    odometry_heading: error of the heading per path, rad/m.
+    min_similarity: cosine of two descriptors below which they never match.
+    max_ratio: a match must be nearer than the second nearest by this factor (Lowe 2004).
+    min_static_probability: features less likely to stand still are not used.
+    min_inliers: an estimate resting on fewer matches is refused.
+    tracked_keyframes: how many keyframes each frame is registered to.
+    linked_keyframes: how many keyframes a new keyframe is registered to.
+    keyframe_step: a view is new when the camera moved by this part of the distance it looks at,
+    keyframe_turn: or turned by this angle (radians),
+    keyframe_overlap: or sees less than this part of what the keyframe offered.
+    seed: of the random sampling.
+    """
+
+    pixel_sigma: float = 1.0
+    depth_sigma: float = 0.002
+    depth_floor: float = 0.002
+    odometry_translation: float = 0.05
+    odometry_rotation: float = 0.05
+    odometry_heading: float = 0.02
+    min_similarity: float = 0.5
+    max_ratio: float = 0.9
+    min_static_probability: float = 0.5
+    min_inliers: int = 12
+    tracked_keyframes: int = 2
+    linked_keyframes: int = 5
+    keyframe_step: float = 0.15
+    keyframe_turn: float = 0.25
+    keyframe_overlap: float = 0.35
+    seed: int = 0

@@ -1,0 +1,198 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Registration of one view against a keyframe's 3D points: the pose and how far to trust it.
+
+RANSAC over P3P finds the matches that agree; a robust least-squares fit over their pixels and
+depths then gives the pose, and its covariance from the same Jacobians. Each match is weighed by
+the noise of all that was measured: the pixel and depth now, and the pixel and depth from which the
+keyframe's point was made, whose error is carried into the image by the pose.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pervformer_ros.frame import CameraModel
+from pervformer_ros.geometry import Array, invert, transform_points
+from pervformer_ros.slam import se3
+
+RANSAC_ITERATIONS = 200
+RANSAC_PIXELS = 3.0
+# Squared Mahalanobis length (3 degrees of freedom) that 99.9 % of true matches stay below.
+INLIER_LIMIT = 16.3
+# Cauchy's scale: 95 % efficient where the noise is Gaussian after all.
+CAUCHY_SQUARED = 2.385**2
+FIT_ITERATIONS = 8
+# Stands in for the depth noise of a pixel without depth.
+NO_DEPTH_VARIANCE = 1e6
+# A pose less certain than this says nothing that odometry could not say better.
+MAX_ROTATION_SIGMA = 0.2
+MAX_TRANSLATION_SIGMA = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SensorNoise:
+    """Standard deviations of a feature's pixel and of its depth, `depth z**2 + depth_floor`."""
+
+    pixel: float
+    depth: float
+    depth_floor: float
+
+    def depth_variance(self, z: NDArray[np.floating]) -> Array:
+        """Return the variances (K,) of depths (K,), square metres."""
+        return np.asarray((self.depth * z**2 + self.depth_floor) ** 2, float)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matches:
+    """M matches between the 3D points of a keyframe and the pixels of a view.
+
+    points: (M, 3) in the keyframe's optical frame.
+    point_covariances: (M, 3, 3) of the points.
+    pixels: (M, 2) of the view, free of lens distortion.
+    depths: (M,) metres in the view, NaN where there is none.
+    weights: (M,) in [0, 1].
+    """
+
+    points: Array
+    point_covariances: Array
+    pixels: Array
+    depths: Array
+    weights: Array
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> "Matches":
+        """Return the chosen matches."""
+        return Matches(
+            self.points[chosen],
+            self.point_covariances[chosen],
+            self.pixels[chosen],
+            self.depths[chosen],
+            self.weights[chosen],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Registration:
+    """The view's camera in the keyframe's camera, its covariance, and which matches agree."""
+
+    T_keyframe_camera: Array
+    covariance: Array
+    inliers: NDArray[np.bool_]
+
+
+def point_covariances(points: Array, camera: CameraModel, noise: SensorNoise) -> Array:
+    """Return the covariances (K, 3, 3) of points (K, 3) made from a pixel and a depth each."""
+    z = points[:, 2]
+    ray = points / z[:, None]
+    along = ray[:, :, None] * ray[:, None, :] * noise.depth_variance(z)[:, None, None]
+    along[:, 0, 0] += (noise.pixel / camera.fx * z) ** 2
+    along[:, 1, 1] += (noise.pixel / camera.fy * z) ** 2
+    return along
+
+
+def register(
+    matches: Matches,
+    camera: CameraModel,
+    noise: SensorNoise,
+    min_inliers: int,
+    seed: int = 0,
+) -> Registration | None:
+    """Return the pose that the matches agree on, or None where they do not pin one down."""
+    if len(matches) < max(min_inliers, 4):
+        return None
+    T_camera_keyframe = _ransac(matches, camera, min_inliers, seed)
+    if T_camera_keyframe is None:
+        return None
+    return _fit(matches, camera, noise, min_inliers, T_camera_keyframe)
+
+
+def _ransac(matches: Matches, camera: CameraModel, min_inliers: int, seed: int) -> Array | None:
+    # OpenCV's own generator starts alike on every call, so the seed shuffles what it draws from.
+    order = np.random.default_rng(seed).permutation(len(matches))
+    found, rotation, translation, inliers = cv2.solvePnPRansac(
+        matches.points[order],
+        matches.pixels[order],
+        camera.K,
+        None,
+        iterationsCount=RANSAC_ITERATIONS,
+        reprojectionError=RANSAC_PIXELS,
+        confidence=0.999,
+        flags=cv2.SOLVEPNP_P3P,
+    )
+    if not found or inliers is None or len(inliers) < min_inliers:
+        return None
+    T = np.eye(4)
+    T[:3, :3] = cv2.Rodrigues(rotation)[0]
+    T[:3, 3] = translation.ravel()
+    return T if np.isfinite(T).all() else None
+
+
+def _fit(
+    matches: Matches,
+    camera: CameraModel,
+    noise: SensorNoise,
+    min_inliers: int,
+    T_camera_keyframe: Array,
+) -> Registration | None:
+    """Refine by Gauss-Newton with Cauchy weights; see the module's description for the noise."""
+    T = invert(T_camera_keyframe)
+    for _ in range(FIT_ITERATIONS):
+        residuals, jacobians, information = _linearise(matches, camera, noise, T)
+        squared = np.einsum("mi,mij,mj->m", residuals, information, residuals)
+        inliers = squared < INLIER_LIMIT
+        if inliers.sum() < min_inliers:
+            return None
+        weights = matches.weights * inliers / (1.0 + squared / CAUCHY_SQUARED)
+        weighted = np.einsum("mji,mjk,m->mik", jacobians, information, weights)
+        normal = np.einsum("mij,mjk->ik", weighted, jacobians)
+        if np.linalg.cond(normal) > 1e12:
+            return None
+        step = np.linalg.solve(normal, np.einsum("mij,mj->i", weighted, residuals))
+        T = T @ se3.exp(step)
+        if np.abs(step).max() < 1e-6:
+            break
+    # Where the matches scatter more than the sensors' noise explains, they say less than it claims.
+    observed = 3.0 if np.isfinite(matches.depths).mean() > 0.5 else 2.0
+    scatter = float((weights * squared).sum() / max(weights.sum(), 1e-9) / observed)
+    covariance = np.linalg.inv(normal) * max(1.0, scatter)
+    sigma = np.sqrt(np.diag(covariance))
+    if sigma[:3].max() > MAX_ROTATION_SIGMA or sigma[3:].max() > MAX_TRANSLATION_SIGMA:
+        return None
+    return Registration(T, covariance, inliers)
+
+
+def _linearise(
+    matches: Matches, camera: CameraModel, noise: SensorNoise, T_keyframe_camera: Array
+) -> tuple[Array, Array, Array]:
+    """Return residuals (M, 3) of (u, v, depth), Jacobians (M, 3, 6), information (M, 3, 3)."""
+    T_camera_keyframe = invert(T_keyframe_camera)
+    points = transform_points(T_camera_keyframe, matches.points)
+    x, y, z = points[:, 0], points[:, 1], np.maximum(points[:, 2], 1e-3)
+    predicted = np.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy, z], axis=1)
+    has_depth = np.isfinite(matches.depths)
+    measured = np.column_stack([matches.pixels, np.where(has_depth, matches.depths, z)])
+    projection = np.zeros((len(points), 3, 3))
+    projection[:, 0, 0] = camera.fx / z
+    projection[:, 0, 2] = -camera.fx * x / z**2
+    projection[:, 1, 1] = camera.fy / z
+    projection[:, 1, 2] = -camera.fy * y / z**2
+    projection[:, 2, 2] = 1.0
+    # A step xi of the camera moves a point, seen from it, by -(rotation x point) - translation.
+    motion = np.zeros((len(points), 3, 6))
+    motion[:, 0, 1], motion[:, 0, 2] = -z, y
+    motion[:, 1, 0], motion[:, 1, 2] = z, -x
+    motion[:, 2, 0], motion[:, 2, 1] = -y, x
+    motion[:, :, 3:] = -np.eye(3)
+    from_point = projection @ T_camera_keyframe[:3, :3]
+    covariance = from_point @ matches.point_covariances @ from_point.transpose(0, 2, 1)
+    covariance[:, 0, 0] += noise.pixel**2
+    covariance[:, 1, 1] += noise.pixel**2
+    covariance[:, 2, 2] += np.where(
+        has_depth, noise.depth_variance(np.where(has_depth, matches.depths, z)), NO_DEPTH_VARIANCE
+    )
+    return measured - predicted, projection @ motion, np.linalg.inv(covariance)

@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The tangent space of rigid transforms.
+
+Throughout this room a small error of a pose is xi (6,): rotation (radians) first, translation
+(metres) second, applied on the right, `T = T_mean @ exp(xi)`, and a covariance (6, 6) is that of
+xi. This is gtsam's convention for Pose3, so covariances go into factors as they are.
+"""
+
+import gtsam
+import numpy as np
+
+from pervformer_ros.geometry import Array, invert
+
+
+def exp(xi: Array) -> Array:
+    """Return the transform (4, 4) of a tangent vector (6,)."""
+    return np.asarray(gtsam.Pose3.Expmap(xi).matrix(), float)
+
+
+def log(T: Array) -> Array:
+    """Return the tangent vector (6,) of a transform (4, 4)."""
+    return np.asarray(gtsam.Pose3.Logmap(gtsam.Pose3(T)), float)
+
+
+def adjoint(T: Array) -> Array:
+    """Return the (6, 6) matrix A with `T @ exp(xi) == exp(A @ xi) @ T`."""
+    return np.asarray(gtsam.Pose3(T).AdjointMap(), float)
+
+
+def change_frame(covariance: Array, T_new_old: Array) -> Array:
+    """Return the covariance of a body's pose as that of a frame fixed to the body.
+
+    If `covariance` (6, 6) is that of T_w_old, the result is that of T_w_new.
+    """
+    A = adjoint(T_new_old)
+    return np.asarray(A @ covariance @ A.T, float)
+
+
+def compose(first: Array, T_second: Array, second: Array) -> Array:
+    """Return the covariance of `T_first @ T_second` from those of its two factors."""
+    return change_frame(first, invert(T_second)) + second
+
+
+def isotropic(rotation: float, translation: float) -> Array:
+    """Return the covariance with these standard deviations in radians and metres."""
+    return np.diag([rotation**2] * 3 + [translation**2] * 3)
+
+
+def mahalanobis_squared(xi: Array, covariance: Array) -> float:
+    """Return the squared length of xi (6,) in units of its covariance (6, 6)."""
+    return float(xi @ np.linalg.solve(covariance, xi))
