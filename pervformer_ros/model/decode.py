@@ -1,0 +1,155 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""From the raw maps of a Percept to objects, keypoints and motion. Fixed shapes throughout."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pervformer_ros.model.config import FINE
+from pervformer_ros.model.heads import Percept
+
+KEYPOINT_RADIUS = 2  # px: no two keypoints are nearer along both axes
+KEYPOINT_SCORE = 0.015  # about what each pixel of a cell gets from a network that knows nothing
+
+
+class Detections(NamedTuple):
+    """The K best object centres of each of B frames, best first."""
+
+    valid: Tensor  # (B, K) bool: the score reached the threshold
+    score: Tensor  # (B, K) in [0, 1]
+    class_index: Tensor  # (B, K) int64
+    box: Tensor  # (B, K, 4) left, top, right, bottom as fractions of the image
+    mask: Tensor  # (B, K, h4, w4) probability, 0 outside the box
+    embedding: Tensor  # (B, K, E) unit
+    motion: Tensor  # (B, K) probability that it moves in the world
+
+
+class Keypoints(NamedTuple):
+    """The K best keypoints of each of B frames, best first."""
+
+    valid: Tensor  # (B, K) bool: the score reached the threshold
+    score: Tensor  # (B, K) in [0, 1]
+    uv: Tensor  # (B, K, 2) pixels of the model's image; the first pixel's centre is (0, 0)
+    descriptors: Tensor  # (B, K, E) unit
+
+
+def detections(percept: Percept, score_threshold: float = 0.3, count: int = 32) -> Detections:
+    """Find objects as peaks of the heat map (CenterNet, https://arxiv.org/abs/1904.07850).
+
+    Args:
+        percept: from `step`, or frames of a clip flattened.
+        score_threshold: what a valid detection scores at least.
+        count: K.
+    """
+    heat = torch.sigmoid(percept.heat.float())
+    peaks = heat * (F.max_pool2d(heat, 3, stride=1, padding=1) == heat)
+    _, classes, rows, columns = heat.shape
+    score, index = peaks.flatten(1).topk(min(count, classes * rows * columns))
+    cell = index % (rows * columns)
+    box = _corners(_pick(percept.box, cell), cell, rows, columns)
+    mask = _masks(_pick(percept.mask_coefficients, cell), percept.mask_prototypes, box)
+    return Detections(
+        valid=score >= score_threshold,
+        score=score,
+        class_index=index // (rows * columns),
+        box=box,
+        mask=mask,
+        embedding=_pick(percept.embedding, cell),
+        motion=_mean_motion(percept.motion, mask),
+    )
+
+
+def keypoints(percept: Percept, count: int = 512) -> Keypoints:
+    """Find keypoints to a fraction of a pixel (SuperPoint, https://arxiv.org/abs/1712.07629).
+
+    Args:
+        percept: from `step`, or frames of a clip flattened.
+        count: K.
+    """
+    cells = torch.softmax(percept.keypoints.float(), dim=1)[:, :-1]
+    heat = F.pixel_shuffle(cells, FINE)  # (B, 1, H, W)
+    height, width = heat.shape[-2:]
+    size = 2 * KEYPOINT_RADIUS + 1
+    highest = F.max_pool2d(heat, (1, size), stride=1, padding=(0, KEYPOINT_RADIUS))
+    highest = F.max_pool2d(highest, (size, 1), stride=1, padding=(KEYPOINT_RADIUS, 0))
+    score, index = (heat * (heat == highest)).flatten(1).topk(min(count, height * width))
+    uv = torch.stack([index % width, index // width], dim=-1) + _centroid(heat, index)
+    image = torch.tensor([width, height], device=uv.device)
+    where = 2.0 * (uv + 0.5) / image - 1.0
+    sampled = F.grid_sample(
+        percept.descriptors.float(), where[:, :, None], padding_mode="border", align_corners=False
+    )
+    descriptors = F.normalize(sampled.squeeze(-1).transpose(1, 2), dim=-1)
+    return Keypoints(score >= KEYPOINT_SCORE, score, uv, descriptors)
+
+
+def motion_probability(percept: Percept, size: tuple[int, int]) -> Tensor:
+    """Return (B, H, W) in [0, 1], that what is seen there moves in the world."""
+    logits = F.interpolate(percept.motion[:, None].float(), size, mode="bilinear")
+    return torch.sigmoid(logits.squeeze(1))
+
+
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Return the overlap over union (B, K, P) of boxes (B, K, 4) and (B, P, 4), by corners."""
+    low = torch.maximum(a[:, :, None, :2], b[:, None, :, :2])
+    high = torch.minimum(a[:, :, None, 2:], b[:, None, :, 2:])
+    shared = (high - low).clamp(min=0.0).prod(dim=-1)
+    areas = [(box[..., 2:] - box[..., :2]).clamp(min=0.0).prod(dim=-1) for box in (a, b)]
+    union = areas[0][:, :, None] + areas[1][:, None] - shared
+    return shared / union.clamp(min=1e-9)
+
+
+def centre_to_corners(box: Tensor) -> Tensor:
+    """Turn boxes (..., 4) from centre x, y, width, height to left, top, right, bottom."""
+    centre, size = torch.split(box, 2, dim=-1)
+    return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
+
+
+def _pick(maps: Tensor, cell: Tensor) -> Tensor:
+    """Return (B, K, C), the channels of maps (B, C, h, w) at flat cell indices (B, K)."""
+    flat = maps.float().flatten(2).transpose(1, 2)
+    return flat.gather(1, cell[..., None].expand(-1, -1, flat.shape[2]))
+
+
+def _corners(sides: Tensor, cell: Tensor, rows: int, columns: int) -> Tensor:
+    """Return corners (B, K, 4) as fractions of the image, cut off at its edges."""
+    centre = FINE * (torch.stack([cell % columns, cell // columns], dim=-1) + 0.5)
+    image = FINE * torch.tensor([columns, rows, columns, rows], device=cell.device)
+    corners = torch.cat([centre - sides[..., :2], centre + sides[..., 2:]], dim=-1)
+    return (corners / image).clamp(0.0, 1.0)
+
+
+def _masks(coefficients: Tensor, prototypes: Tensor, box: Tensor) -> Tensor:
+    """Return mask probabilities (B, K, h4, w4) (YOLACT, https://arxiv.org/abs/1904.02689)."""
+    rows, columns = prototypes.shape[-2:]
+    logits = torch.unflatten(coefficients @ prototypes.float().flatten(2), 2, (rows, columns))
+    x = (torch.arange(columns, device=box.device) + 0.5) / columns
+    y = ((torch.arange(rows, device=box.device) + 0.5) / rows)[:, None]
+    left, top, right, bottom = box[..., None, None].unbind(dim=2)
+    inside = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+    return torch.sigmoid(logits) * inside
+
+
+def _mean_motion(motion: Tensor, mask: Tensor) -> Tensor:
+    """Return (B, K), the motion probability averaged over each mask."""
+    weights = mask.flatten(2)
+    moving = torch.sigmoid(motion.float()).flatten(1)[..., None]
+    return (weights @ moving).squeeze(-1) / weights.sum(dim=-1).clamp(min=1e-6)
+
+
+def _centroid(heat: Tensor, index: Tensor) -> Tensor:
+    """Return (B, K, 2), x and y of the heat's centroid in the 3x3 pixels around each index."""
+    width = heat.shape[-1]
+    padded = F.pad(heat.squeeze(1), (1, 1, 1, 1)).flatten(1)
+    corner = index + 2 * (index // width)  # the same pixel's upper left neighbour, padded
+    shift = torch.arange(3, device=heat.device)
+    around = (corner[..., None, None] + shift[:, None] * (width + 2) + shift).flatten(1)
+    window = torch.unflatten(padded.gather(1, around), 1, (-1, 3, 3))  # (B, K, rows, columns)
+    total = window.sum(dim=(-2, -1)).clamp(min=1e-12)
+    x = window[..., 2].sum(-1) - window[..., 0].sum(-1)
+    y = window[..., 2, :].sum(-1) - window[..., 0, :].sum(-1)
+    centroid: Tensor = torch.stack([x, y], dim=-1) / total[..., None]
+    return centroid

@@ -1,0 +1,163 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What PervFormer says about a frame: `Percept`, and the heads that compute it."""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pervformer_ros.model.config import FINE, FINEST, PLACE_HEADS, PervFormerConfig
+from pervformer_ros.model.stems import ChannelNorm
+
+KEYPOINT_CHANNELS = FINE * FINE + 1  # the pixels of a cell, and "none of them"
+HEAT_BIAS = -3.5  # few cells are an object's centre
+PRESENCE_BIAS = -1.5  # few probes have an object
+START_DISTANCE = 3.0  # m
+_SUBCELLS = (FINE // FINEST) ** 2
+
+
+class Percept(NamedTuple):
+    """Raw outputs; leading axes are (B, T) from `forward` and (B,) from `step`.
+
+    C classes, Q mask prototypes, E sizes of embeddings. "Unit" is of L2 length 1.
+    """
+
+    # On the patches.
+    heat: Tensor  # (..., C, h8, w8) logits: an object's centre is in this cell
+    box: Tensor  # (..., 4, h8, w8) pixels from the cell's centre to left, top, right, bottom edge
+    mask_coefficients: Tensor  # (..., Q, h8, w8)
+    mask_prototypes: Tensor  # (..., Q, h4, w4); mask logits = coefficients . prototypes
+    embedding: Tensor  # (..., E, h8, w8) unit: which individual this is
+    motion: Tensor  # (..., h4, w4) logits: moves in the world
+    keypoints: Tensor  # (..., 65, h8, w8) logits: the 8x8 pixels of a cell by rows, then none
+    descriptors: Tensor  # (..., E, h8, w8) unit
+    # On the probes.
+    alive: Tensor  # (..., P) bool: the probe holds an object; the rest counts only where it does
+    presence: Tensor  # (..., P) logits: the object still exists
+    visible: Tensor  # (..., P) logits: the object is seen in this frame, not hidden
+    probe_classes: Tensor  # (..., P, C) logits
+    probe_box: Tensor  # (..., P, 4) centre x, y, width, height as fractions of the image
+    probe_position: Tensor  # (..., P, 3) m in the camera frame
+    probe_motion: Tensor  # (..., P) logits: moves in the world
+    # On the frame.
+    place: Tensor  # (..., E) unit: where this is
+
+    def at(self, t: int) -> "Percept":
+        """Return frame t of a clip's percept."""
+        return Percept(*(x[:, t] for x in self))
+
+
+class PatchHeads(nn.Module):
+    """A neck at stride 8 over tokens and stem features, and all dense outputs in one layer."""
+
+    def __init__(self, config: PervFormerConfig, skip_channels: int):
+        super().__init__()
+        neck = config.neck_width
+        self.sizes = {
+            "heat": len(config.classes),
+            "box": 4,
+            "mask_coefficients": config.mask_size,
+            "mask_prototypes": config.mask_size * _SUBCELLS,
+            "embedding": config.embedding_size,
+            "motion": _SUBCELLS,
+            "keypoints": KEYPOINT_CHANNELS,
+            "descriptors": config.descriptor_size,
+        }
+        self.from_tokens = nn.Conv2d(config.width, 4 * neck, 1)
+        self.from_skip = nn.Conv2d(skip_channels, neck, 1)
+        self.norms = nn.ModuleList([ChannelNorm(neck), ChannelNorm(neck)])
+        self.convs = nn.ModuleList([nn.Conv2d(neck, neck, 3, padding=1) for _ in range(2)])
+        self.out = nn.Conv2d(neck, sum(self.sizes.values()), 1)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        heat = self.out.bias[: self.sizes["heat"]]  # type: ignore[index]
+        nn.init.constant_(heat.data, HEAT_BIAS)
+
+    def forward(self, tokens: Tensor, skip: Tensor) -> dict[str, Tensor]:
+        """Return the patch half of a Percept from (M, D, H/16, W/16) and (M, C, h8, w8)."""
+        x = F.pixel_shuffle(self.from_tokens(tokens), 2) + self.from_skip(skip)
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            x = x + conv(F.silu(norm(x)))
+        maps = dict(zip(self.sizes, self.out(x).split(list(self.sizes.values()), 1), strict=True))
+        maps["box"] = FINE * torch.exp(maps["box"].clamp(max=math.log(100.0)))
+        maps["mask_prototypes"] = F.pixel_shuffle(maps["mask_prototypes"], FINE // FINEST)
+        maps["motion"] = F.pixel_shuffle(maps["motion"], FINE // FINEST).squeeze(1)
+        maps["embedding"] = F.normalize(maps["embedding"], dim=1)
+        maps["descriptors"] = F.normalize(maps["descriptors"], dim=1)
+        return maps
+
+
+class ProbeHeads(nn.Module):
+    """What each memory probe says about its object."""
+
+    def __init__(self, config: PervFormerConfig):
+        super().__init__()
+        self.sizes = {
+            "presence": 1,
+            "visible": 1,
+            "probe_classes": len(config.classes),
+            "probe_box": 4,
+            "probe_position": 3,
+            "probe_motion": 1,
+        }
+        self.hidden = nn.Linear(config.width, config.width)
+        self.out = nn.Linear(config.width, sum(self.sizes.values()))
+        nn.init.zeros_(self.out.bias)
+        nn.init.constant_(self.out.bias.data[0], PRESENCE_BIAS)
+        nn.init.constant_(self.out.bias.data[-2], START_DISTANCE)
+
+    def forward(self, probes: Tensor) -> dict[str, Tensor]:
+        """Return the probe half of a Percept from (M, P, D)."""
+        x = self.out(F.gelu(self.hidden(probes), approximate="tanh"))
+        said = dict(zip(self.sizes, x.split(list(self.sizes.values()), dim=-1), strict=True))
+        for name in ("presence", "visible", "probe_motion"):
+            said[name] = said[name].squeeze(-1)
+        said["probe_box"] = torch.sigmoid(said["probe_box"])
+        return said
+
+
+class PlaceHead(nn.Module):
+    """One descriptor of a frame: attention pooling over a set of tokens."""
+
+    def __init__(self, config: PervFormerConfig):
+        super().__init__()
+        self.score = nn.Linear(config.width, PLACE_HEADS)
+        self.value = nn.Linear(config.width, config.place_size)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return (M, E) of unit length from (M, N, D)."""
+        weights = torch.softmax(self.score(tokens), dim=1)  # (M, N, heads)
+        values = self.value(tokens).unflatten(-1, (PLACE_HEADS, -1))  # (M, N, heads, E / heads)
+        return F.normalize((weights[..., None] * values).sum(dim=1).flatten(1), dim=-1)
+
+
+class Heads(nn.Module):
+    """All heads."""
+
+    def __init__(self, config: PervFormerConfig, skip_channels: int):
+        super().__init__()
+        self.config = config
+        self.patches = PatchHeads(config, skip_channels)
+        self.probes = ProbeHeads(config)
+        self.place = PlaceHead(config)
+
+    def forward(self, features: Tensor, skip: Tensor, alive: Tensor) -> Percept:
+        """Compute every output of M frames.
+
+        Args:
+            features: (M, N, D) from the trunk.
+            skip: (M, C, h8, w8) from the stem.
+            alive: (M, P) bool.
+        """
+        config = self.config
+        sizes = [int(config.class_token), config.patches, config.probes]
+        _, patches, probes = torch.split(features, sizes, dim=1)
+        tokens = torch.unflatten(patches.transpose(1, 2), 2, config.grid)
+        return Percept(
+            **self.patches(tokens, skip),
+            alive=alive,
+            **self.probes(probes),
+            place=self.place(probes if config.probes else patches),
+        )

@@ -1,0 +1,291 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Perceiver: numpy in, numpy out, one frame at a time. Everything outside `model/` talks to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pervformer_ros.model import decode
+from pervformer_ros.model.heads import Percept
+from pervformer_ros.model.pervformer import MemoryState, PervFormer, VideoInput
+from pervformer_ros.model.probes import ProbeUpdate, propose
+
+Floats = NDArray[np.float32]
+
+
+class StateError(ValueError):
+    """A saved memory that does not fit the model; the text says what to do about it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectionArrays:
+    """K objects, best first, in the pixels of the image that was given.
+
+    box: (K, 4) left, top, right, bottom; the image spans [0, width] x [0, height].
+    class_index: (K,) into the configuration's classes.
+    score: (K,) in [0, 1].
+    mask: (K, H, W) bool.
+    embedding: (K, E) of unit length; the dot product tells individuals apart.
+    motion: (K,) probability that it moves in the world.
+    """
+
+    box: Floats
+    class_index: NDArray[np.int64]
+    score: Floats
+    mask: NDArray[np.bool_]
+    embedding: Floats
+    motion: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeypointArrays:
+    """K image points, best first.
+
+    uv: (K, 2) pixels; (0, 0) is the first pixel's centre.
+    score: (K,) in [0, 1].
+    descriptors: (K, E) of unit length.
+    """
+
+    uv: Floats
+    score: Floats
+    descriptors: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProbeArrays:
+    """What the P probes say; it counts where `alive`.
+
+    alive: (P,) bool, the probe holds an object.
+    born: (P,) bool, it took a new object with this frame.
+    presence, visible, motion: (P,) probabilities that the object exists, is seen, moves.
+    class_probability: (P, C).
+    box: (P, 4) left, top, right, bottom pixels; may reach outside the image.
+    position: (P, 3) m in the camera's optical frame.
+    """
+
+    alive: NDArray[np.bool_]
+    born: NDArray[np.bool_]
+    presence: Floats
+    visible: Floats
+    motion: Floats
+    class_probability: Floats
+    box: Floats
+    position: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PerceptArrays:
+    """What the model says about one image, in that image's pixels.
+
+    motion_probability: (H, W) float32, that what is seen there moves in the world.
+    place_descriptor: (M,) float32 of unit length.
+    update: what the probes should do with the next frame; hand it back with that.
+    """
+
+    detections: DetectionArrays
+    keypoints: KeypointArrays
+    motion_probability: Floats
+    place_descriptor: Floats
+    probes: ProbeArrays
+    update: ProbeUpdate
+
+
+class Perceiver:
+    """Runs a model on images of any size. It keeps no memory: that is passed in and handed back."""
+
+    def __init__(
+        self,
+        model: PervFormer,
+        device: str | torch.device = "cpu",
+        threads: int | None = None,
+        score_threshold: float = 0.3,
+    ):
+        """Take a model into service.
+
+        Args:
+            model: trained or not; it is moved to the device.
+            device: of torch, such as "cpu" or "cuda".
+            threads: CPU threads of this whole process, or None for torch's own choice.
+            score_threshold: detections below it are not reported.
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.score_threshold = score_threshold
+
+    @torch.inference_mode()
+    def init_state(self) -> MemoryState:
+        """Return the empty memory."""
+        return self.model.init_state(1)
+
+    @torch.inference_mode()
+    def perceive(
+        self,
+        rgb: NDArray[np.uint8],
+        depth: Floats | None,
+        dt_s: float,
+        state: MemoryState,
+        update: ProbeUpdate | None = None,
+        reset: bool = False,
+    ) -> tuple[PerceptArrays, MemoryState]:
+        """Perceive one image.
+
+        Args:
+            rgb: (H, W, 3) uint8 of any size.
+            depth: (H, W) float32 metres aligned to rgb, 0 = none; or None.
+            dt_s: seconds since the frame before.
+            state: the memory after that frame, or `init_state()`.
+            update: what that frame proposed for the probes, or None to leave them as they are.
+            reset: True where nothing that was seen before counts any more.
+
+        Returns:
+            The percept and the memory after this frame; `state` itself is left as it was.
+
+        Raises:
+            ValueError: if the images do not fit each other.
+        """
+        _check_images(rgb, depth)
+        if reset:
+            state, update = self.init_state(), None
+        if update is None:
+            update = ProbeUpdate.none(1, self.model.config.probes, self.device)
+        colour, inverse_depth, valid = self._resize(rgb, depth)
+        frame = VideoInput(
+            rgb=colour,
+            inverse_depth=inverse_depth,
+            depth_valid=valid,
+            dt=torch.tensor([dt_s], dtype=torch.float32, device=self.device),
+            reset=torch.zeros(1, dtype=torch.bool, device=self.device),
+            birth=update.birth,
+            birth_box=update.birth_box,
+            release=update.release,
+        )
+        percept, state = self.model.step(frame, state)
+        return self._report(percept, update, rgb.shape[:2]), state
+
+    def state_to_arrays(self, state: MemoryState) -> dict[str, NDArray[np.generic]]:
+        """Return a memory as arrays that can be saved."""
+        return {name: x.cpu().numpy().copy() for name, x in state._asdict().items()}
+
+    def state_from_arrays(self, arrays: Mapping[str, NDArray[np.generic]]) -> MemoryState:
+        """Return the memory that `state_to_arrays` turned into arrays.
+
+        Raises:
+            StateError: if it is not one of this model.
+        """
+        empty = self.init_state()._asdict()
+        if set(arrays) != set(empty):
+            raise StateError(
+                f"a saved memory has {sorted(empty)}, not {sorted(arrays)}: save it again"
+            )
+        for name, x in self.state_to_arrays(MemoryState(**empty)).items():
+            found = arrays[name]
+            if found.shape != x.shape or found.dtype != x.dtype:
+                raise StateError(
+                    f"the saved memory's {name} is {found.dtype} {found.shape}, this model's is "
+                    f"{x.dtype} {x.shape}: load it with the checkpoint it was saved with"
+                )
+        return MemoryState(
+            **{name: torch.tensor(array, device=self.device) for name, array in arrays.items()}
+        )
+
+    def _resize(
+        self, rgb: NDArray[np.uint8], depth: Floats | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return colour, inverse depth and its validity in the model's size."""
+        size = self.model.config.image_size
+        # Copies: images from messages are often read-only, or seen through negative strides.
+        colour = torch.from_numpy(rgb.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255.0
+        if colour.shape[2:] != size:
+            colour = F.interpolate(colour, size, mode="area")
+        if depth is None:
+            none = torch.zeros(1, 1, *size, device=self.device)
+            return colour, none, none
+        metres = torch.from_numpy(depth.copy()).to(self.device)[None, None]
+        if metres.shape[2:] != size:
+            metres = F.interpolate(metres, size, mode="nearest-exact")
+        valid = torch.isfinite(metres) & (metres > 0)
+        return colour, 1.0 / metres.masked_fill(~valid, 1.0), valid.float()
+
+    def _report(
+        self, percept: Percept, update: ProbeUpdate, size: tuple[int, int]
+    ) -> PerceptArrays:
+        detections = decode.detections(percept, self.score_threshold)
+        return PerceptArrays(
+            detections=_detection_arrays(detections, size),
+            keypoints=_keypoint_arrays(
+                decode.keypoints(percept), self.model.config.image_size, size
+            ),
+            motion_probability=_array(decode.motion_probability(percept, size)[0]),
+            place_descriptor=_array(percept.place[0]),
+            probes=_probe_arrays(percept, update, size),
+            update=propose(detections, percept),
+        )
+
+
+def _check_images(rgb: NDArray[np.uint8], depth: Floats | None) -> None:
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise ValueError(f"rgb is {rgb.dtype} {rgb.shape}: give (H, W, 3) uint8")
+    if depth is None:
+        return
+    if depth.dtype != np.float32 or depth.shape != rgb.shape[:2]:
+        raise ValueError(
+            f"depth is {depth.dtype} {depth.shape}: give float32 metres, aligned to colour "
+            f"{rgb.shape[:2]}"
+        )
+
+
+def _array(x: Tensor) -> Floats:
+    return x.float().cpu().numpy()
+
+
+def _edges(size: tuple[int, int]) -> Floats:
+    """Return what turns corners from fractions into pixels."""
+    height, width = size
+    return np.array([width, height, width, height], np.float32)
+
+
+def _detection_arrays(found: decode.Detections, size: tuple[int, int]) -> DetectionArrays:
+    count = int(found.valid.sum())  # valid ones come first: they are sorted by score
+    masks = F.interpolate(found.mask[:, :count], size, mode="bilinear") if count else None
+    return DetectionArrays(
+        box=_array(found.box[0, :count]) * _edges(size),
+        class_index=found.class_index[0, :count].cpu().numpy(),
+        score=_array(found.score[0, :count]),
+        mask=np.zeros((0, *size), np.bool_) if masks is None else (masks[0] > 0.5).cpu().numpy(),
+        embedding=_array(found.embedding[0, :count]),
+        motion=_array(found.motion[0, :count]),
+    )
+
+
+def _keypoint_arrays(
+    found: decode.Keypoints, model_size: tuple[int, int], size: tuple[int, int]
+) -> KeypointArrays:
+    count = int(found.valid.sum())
+    scale = np.array([size[1] / model_size[1], size[0] / model_size[0]], np.float32)
+    return KeypointArrays(
+        uv=(_array(found.uv[0, :count]) + 0.5) * scale - np.float32(0.5),
+        score=_array(found.score[0, :count]),
+        descriptors=_array(found.descriptors[0, :count]),
+    )
+
+
+def _probe_arrays(percept: Percept, update: ProbeUpdate, size: tuple[int, int]) -> ProbeArrays:
+    box = decode.centre_to_corners(percept.probe_box[0])
+    return ProbeArrays(
+        alive=percept.alive[0].cpu().numpy(),
+        born=update.birth[0].cpu().numpy(),
+        presence=_array(torch.sigmoid(percept.presence[0])),
+        visible=_array(torch.sigmoid(percept.visible[0])),
+        motion=_array(torch.sigmoid(percept.probe_motion[0])),
+        class_probability=_array(torch.softmax(percept.probe_classes[0], dim=-1)),
+        box=_array(box) * _edges(size),
+        position=_array(percept.probe_position[0]),
+    )

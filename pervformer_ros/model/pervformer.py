@@ -1,0 +1,185 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""PervFormer: patch tokens and memory probes, through blocks of time, space and channels."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pervformer_ros.model.blocks import NORM_EPS, Block, RecurrentState
+from pervformer_ros.model.config import PervFormerConfig, create_config
+from pervformer_ros.model.heads import Heads, Percept
+from pervformer_ros.model.probes import ProbeTokens, alive_after, alive_through
+from pervformer_ros.model.stems import ConvStem, PatchStem
+
+
+class VideoInput(NamedTuple):
+    """What the model is given; axes (B, T, ...) for `forward` and (B, ...) for `step`."""
+
+    rgb: Tensor  # (..., 3, H, W) in [0, 1]
+    inverse_depth: Tensor  # (..., 1, H, W) 1/m, read where depth is valid
+    depth_valid: Tensor  # (..., 1, H, W) 1 where there is depth, 0 where there is none
+    dt: Tensor  # (...) s since the frame before
+    reset: Tensor  # (...) bool: nothing before this frame belongs to it
+    birth: Tensor  # (..., P) bool: the probe takes the object at birth_box, and forgets its last
+    birth_box: Tensor  # (..., P, 4) centre x, y, width, height as fractions of the image
+    release: Tensor  # (..., P) bool: the probe is free again
+
+    def at(self, t: int) -> "VideoInput":
+        """Return frame t of a clip, for `step`."""
+        return VideoInput(*(x[:, t] for x in self))
+
+    def between(self, start: int, stop: int) -> "VideoInput":
+        """Return the frames [start, stop) of a clip."""
+        return VideoInput(*(x[:, start:stop] for x in self))
+
+
+class MemoryState(NamedTuple):
+    """Everything that is remembered from frame to frame; its size never changes."""
+
+    h: Tensor  # (L, B, N, R) float32, of the recurrences
+    conv: Tensor  # (L, B, K - 1, N, R) float32, the last inputs of the convolutions
+    fresh: Tensor  # (B,) bool: nothing has been seen yet
+    alive: Tensor  # (B, P) bool: the probe holds an object
+
+
+class Encoded(NamedTuple):
+    """What goes into the trunk and what comes out, with axes as in VideoInput."""
+
+    tokens: Tensor  # (..., N, D)
+    features: Tensor  # (..., N, D)
+    skip: Tensor  # (..., C, h8, w8) from the stem
+    alive: Tensor  # (..., P) bool
+
+
+class PervFormer(nn.Module):
+    """The model. It keeps nothing between calls: the memory is an argument and a result."""
+
+    def __init__(self, config: PervFormerConfig):
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.stem = ConvStem(config) if config.stem == "conv" else PatchStem(config)
+        self.position = nn.Parameter(torch.randn(config.patches, width) * width**-0.5)
+        self.class_token = nn.Parameter(torch.zeros(width)) if config.class_token else None
+        self.probes = ProbeTokens(config) if config.probes else None
+        self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
+        self.norm = nn.LayerNorm(width, NORM_EPS)
+        self.heads = Heads(config, self.stem.skip_channels)
+        # The layout in which CPUs and GPUs convolve fastest, and tokens are a view.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def init_state(self, batch: int = 1) -> MemoryState:
+        """Return the empty memory of `batch` videos, on the device of the weights."""
+        config, device = self.config, self.position.device
+        sizes = (config.depth, batch, config.tokens, config.lru_width)
+        return MemoryState(
+            h=torch.zeros(sizes, device=device),
+            conv=torch.zeros(*sizes[:2], config.conv_width - 1, *sizes[2:], device=device),
+            fresh=torch.ones(batch, dtype=torch.bool, device=device),
+            alive=torch.zeros(batch, config.probes, dtype=torch.bool, device=device),
+        )
+
+    def forward(self, clip: VideoInput, state: MemoryState) -> tuple[Percept, MemoryState]:
+        """Perceive a clip in parallel over its frames; no frame sees a later one.
+
+        Args:
+            clip: axes (B, T, ...), T at least 1.
+            state: the memory before the clip, from `init_state` or a call before.
+        """
+        encoded, state = self.encode(clip, state)
+        batch = clip.dt.shape
+        percept = self.heads(*(x.flatten(0, 1) for x in encoded[1:]))
+        return Percept(*(torch.unflatten(x, 0, batch) for x in percept)), state
+
+    def step(self, frame: VideoInput, state: MemoryState) -> tuple[Percept, MemoryState]:
+        """Perceive one frame, to the same numbers as `forward`.
+
+        Args:
+            frame: axes (B, ...).
+            state: the memory before the frame.
+        """
+        encoded, state = self.encode_step(frame, state)
+        percept: Percept = self.heads(*encoded[1:])
+        return percept, state
+
+    def encode(self, clip: VideoInput, state: MemoryState) -> tuple[Encoded, MemoryState]:
+        """Run a clip through stem and trunk, without the heads."""
+        fresh = torch.cat([state.fresh[:, None], torch.zeros_like(clip.reset[:, 1:])], dim=1)
+        reset = (clip.reset | fresh)[..., None]  # (B, T, 1)
+        alive = alive_through(state.alive, reset, clip.birth, clip.release)
+        flat = (x.flatten(0, 1) for x in (*clip[:3], clip.birth, clip.birth_box, alive))
+        tokens, skip = self._tokens(*flat)
+        x = tokens = torch.unflatten(tokens, 0, alive.shape[:2])
+        elapsed, forget = self._elapsed(clip.dt), self._forget(reset, clip.birth | clip.release)
+        states = []
+        for block, h, conv in zip(self.blocks, state.h, state.conv, strict=True):
+            x, after = block(x, elapsed, forget, RecurrentState(h, conv))
+            states.append(after)
+        skip = torch.unflatten(skip, 0, alive.shape[:2])
+        return Encoded(tokens, self.norm(x), skip, alive), _stack(states, alive[:, -1])
+
+    def encode_step(self, frame: VideoInput, state: MemoryState) -> tuple[Encoded, MemoryState]:
+        """Run one frame through stem and trunk, without the heads."""
+        reset = (frame.reset | state.fresh)[:, None]  # (B, 1)
+        alive = alive_after(state.alive, reset, frame.birth, frame.release)
+        tokens, skip = self._tokens(*frame[:3], frame.birth, frame.birth_box, alive)
+        x = tokens
+        elapsed, forget = self._elapsed(frame.dt), self._forget(reset, frame.birth | frame.release)
+        states = []
+        for block, h, conv in zip(self.blocks, state.h, state.conv, strict=True):
+            x, after = block.step(x, elapsed, forget, RecurrentState(h, conv))  # type: ignore[operator]
+            states.append(after)
+        return Encoded(tokens, self.norm(x), skip, alive), _stack(states, alive)
+
+    def _tokens(
+        self,
+        rgb: Tensor,
+        inverse_depth: Tensor,
+        valid: Tensor,
+        birth: Tensor,
+        birth_box: Tensor,
+        alive: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the trunk's input (M, N, D) and the stem's features (M, C, h8, w8)."""
+        grid, skip = self.stem(rgb.to(self.position.dtype), inverse_depth, valid)
+        tokens = [grid.flatten(2).transpose(1, 2) + self.position]
+        if self.class_token is not None:
+            tokens.insert(0, self.class_token.expand(len(rgb), 1, -1))
+        if self.probes is not None:
+            tokens.append(self.probes(grid, alive, birth, birth_box))
+        return torch.cat(tokens, dim=1), skip
+
+    def _elapsed(self, dt: Tensor) -> Tensor:
+        """Return time in units of dt_ref, float32; it never runs backwards."""
+        return dt.float().clamp(min=0.0) / self.config.dt_ref
+
+    def _forget(self, reset: Tensor, changed: Tensor) -> Tensor:
+        """Return which tokens (..., N) drop their past, from (..., 1) and probes (..., P)."""
+        if not self.config.recurrence:
+            reset = torch.ones_like(reset)
+        still = self.config.tokens - self.config.probes
+        return torch.cat([reset.expand(*reset.shape[:-1], still), reset | changed], dim=-1)
+
+
+def _stack(states: list[RecurrentState], alive: Tensor) -> MemoryState:
+    """Return the memory after a frame, from the states of the blocks."""
+    h, conv = (torch.stack(x) for x in zip(*states, strict=True))
+    return MemoryState(h, conv, fresh=alive.new_zeros(len(alive)), alive=alive)
+
+
+def create_model(name: str, **overrides: Any) -> PervFormer:
+    """Return an untrained model: "tiny", "small" or "base", with fields of the config overridden.
+
+    `probes=0` is the variant "no_probes" (TRecViT), `recurrence=False` is "per_frame".
+
+    Raises:
+        ValueError: if there is no such name, field, or combination.
+    """
+    return PervFormer(create_config(name, **overrides))
+
+
+def state_bytes(state: MemoryState) -> int:
+    """Return how many bytes a memory takes; it is the same after every frame."""
+    return sum(x.numel() * x.element_size() for x in state)
