@@ -54,6 +54,10 @@ class FaultLog:
         self.counts[fault] += 1
         self.latest[fault] = message
 
+    def summary(self) -> dict[str, str]:
+        """Return "count: latest words" by the name of every kind that occurred."""
+        return {f.value: f"{self.counts[f]}: {self.latest[f]}" for f in Fault if self.counts[f]}
+
 
 @dataclass(frozen=True, slots=True)
 class CameraModel:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recording as frames: rosbag2 (MCAP or SQLite) and ROS 1 bags, through rosbags."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -79,6 +79,11 @@ class BagReader:
         return self._reader.duration / 1e9
 
     @property
+    def start_ns(self) -> int:
+        """When the first message was recorded, in nanoseconds."""
+        return int(self._reader.start_time)
+
+    @property
     def image_count(self) -> int:
         """How many colour images the bag says it holds."""
         connection = self._streams["colour"]
@@ -94,13 +99,22 @@ class BagReader:
         """Whether the bag has an odometry stream."""
         return self._streams["odometry"] is not None
 
-    def messages(self) -> Iterator[tuple[str, int, Any]]:
-        """Yield (topic, time of recording in ns, message) of every topic, in recorded order.
+    @property
+    def types(self) -> dict[str, str]:
+        """The message type of every topic, such as "sensor_msgs/msg/Image"."""
+        return {c.topic: c.msgtype for c in self._reader.connections}
+
+    def serialised(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
+        """Yield (topic, time of recording in ns, CDR bytes) of these topics, in recorded order.
 
         Raises:
             BagError: where the recording breaks off.
         """
-        yield from self._read(self._reader.connections)
+        connections = [c for c in self._reader.connections if c.topic in topics]
+        for connection, time_ns, data in self._raw(connections):
+            if not self._reader.is2:
+                data = bytes(self._reader.typestore.ros1_to_cdr(data, connection.msgtype))
+            yield connection.topic, time_ns, data
 
     def bundles(self, intake: Intake) -> Iterator[MessageBundle]:
         """Feed the recorded messages to `intake` and yield the bundles that become ready.
@@ -169,14 +183,23 @@ class BagReader:
             break
 
     def _read(self, connections: list[Connection]) -> Iterator[tuple[str, int, Any]]:
+        for connection, time_ns, data in self._raw(connections):
+            try:
+                message = self._reader.deserialize(data, connection.msgtype)
+            except Exception as error:  # rosbags raises many kinds on damaged bytes
+                raise self._damaged(error) from error
+            yield connection.topic, time_ns, message
+
+    def _raw(self, connections: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
         if not connections:
             return
         try:
-            for connection, time_ns, data in self._reader.messages(connections):
-                message = self._reader.deserialize(data, connection.msgtype)
-                yield connection.topic, time_ns, message
-        except Exception as error:  # rosbags and the codecs under it raise many kinds here
-            raise BagError(f"{self.path} is damaged after what was read: {error}") from error
+            yield from self._reader.messages(connections)
+        except Exception as error:  # rosbags and the codecs under it raise many kinds
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> BagError:
+        return BagError(f"{self.path} is damaged after what was read: {error!r}")
 
     def _find(self, stream: str) -> Connection | None:
         name = getattr(self.topics, stream)

@@ -4,6 +4,7 @@
 
 from pervformer_ros.memory.events import Event, EventLog, EventType
 from pervformer_ros.memory.objects import ObjectMap, ObjectState, Sighting, WorldObject
+from pervformer_ros.memory.placing import place_sightings
 from pervformer_ros.memory.snapshot import Snapshot, SnapshotError
 from pervformer_ros.memory.working_memory import MemoryConfig, WorkingMemory
 
@@ -19,4 +20,5 @@ __all__ = [
     "SnapshotError",
     "WorkingMemory",
     "WorldObject",
+    "place_sightings",
 ]

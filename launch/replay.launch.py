@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A bag played to the perception and SLAM nodes, live.
+
+ros2 launch pervformer_ros replay.launch.py bag:=/path/to/bag image_transport:=compressed
+"""
+
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    IncludeLaunchDescription,
+    RegisterEventHandler,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
+
+
+def generate_launch_description():
+    perception = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(
+            PathJoinSubstitution(
+                [FindPackageShare("pervformer_ros"), "launch", "perception.launch.py"]
+            )
+        ),
+        launch_arguments={"use_sim_time": "true"}.items(),
+    )
+    player = Node(
+        package="pervformer_ros",
+        executable="bag_player",
+        arguments=[
+            LaunchConfiguration("bag"),
+            "--rate",
+            LaunchConfiguration("rate"),
+            "--wait-for",
+            "/camera/color/camera_info",
+            "/odom",
+        ],
+        output="screen",
+    )
+    finished = OnProcessExit(
+        target_action=player, on_exit=[EmitEvent(event=Shutdown(reason="the bag is over"))]
+    )
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("bag", description="rosbag2 folder or ROS 1 bag."),
+            DeclareLaunchArgument("rate", default_value="1.0", description="Times real time."),
+            perception,
+            player,
+            RegisterEventHandler(finished),
+        ]
+    )

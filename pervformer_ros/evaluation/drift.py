@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Drift of a trajectory against the truth, measured by evo."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from evo.core import metrics, sync, trajectory
+from evo.core.filters import FilterException
+from evo.core.geometry import GeometryException
+
+from pervformer_ros.frame import NANOSECONDS
+from pervformer_ros.geometry import Trajectory, quaternion
+
+RPE_DELTA_M = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """ATE (RMSE after rigid alignment, no scale) and RPE over 1 m of path; None = cannot tell.
+
+    Sturm et al. 2012, "A benchmark for the evaluation of RGB-D SLAM systems".
+    """
+
+    ate_rmse_m: float | None = None
+    rpe_trans_m_per_m: float | None = None
+    rpe_rot_deg_per_m: float | None = None
+
+
+def measure_drift(truth: Trajectory, estimate: Trajectory, max_difference_s: float = 0.01) -> Drift:
+    """Compare poses of equal stamps. What the data cannot tell (too short, no overlap) is None."""
+    if len(truth) < 3 or len(estimate) < 3:
+        return Drift()
+    try:
+        reference, measured = sync.associate_trajectories(
+            to_evo(truth), to_evo(estimate), max_diff=max_difference_s
+        )
+        measured.align(reference)
+    except (sync.SyncException, GeometryException):
+        return Drift()
+    ape = metrics.APE(metrics.PoseRelation.translation_part)
+    ape.process_data((reference, measured))
+    return Drift(
+        ate_rmse_m=ape.get_statistic(metrics.StatisticsType.rmse),
+        rpe_trans_m_per_m=_rpe(reference, measured, metrics.PoseRelation.translation_part),
+        rpe_rot_deg_per_m=_rpe(reference, measured, metrics.PoseRelation.rotation_angle_deg),
+    )
+
+
+def align(truth: Trajectory, estimate: Trajectory) -> Trajectory:
+    """Return the estimate moved onto the truth as ATE does it; as it is where that cannot be."""
+    moved = to_evo(estimate)
+    with contextlib.suppress(sync.SyncException, GeometryException):
+        reference, paired = sync.associate_trajectories(to_evo(truth), moved)
+        rotation, translation, _ = paired.align(reference)
+        T = np.eye(4)
+        T[:3, :3], T[:3, 3] = rotation, translation
+        moved.transform(T)
+    return Trajectory(estimate.stamps_ns, np.array(moved.poses_se3))
+
+
+def to_evo(poses: Trajectory) -> trajectory.PoseTrajectory3D:
+    """Return the same poses as evo's type."""
+    return trajectory.PoseTrajectory3D(
+        poses_se3=list(poses.poses), timestamps=poses.stamps_ns / NANOSECONDS
+    )
+
+
+def write_tum(path: Path, poses: Trajectory) -> None:
+    """Write `stamp tx ty tz qx qy qz qw` lines, the stamp exact to the nanosecond."""
+    lines = ["# stamp tx ty tz qx qy qz qw"]
+    for stamp, T in zip(poses.stamps_ns.tolist(), poses.poses, strict=True):
+        seconds, nanoseconds = divmod(stamp, NANOSECONDS)
+        numbers = " ".join(f"{x:.6f}" for x in (*T[:3, 3], *quaternion(T)))
+        lines.append(f"{seconds}.{nanoseconds:09d} {numbers}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _rpe(
+    reference: trajectory.PoseTrajectory3D,
+    measured: trajectory.PoseTrajectory3D,
+    relation: metrics.PoseRelation,
+) -> float | None:
+    rpe = metrics.RPE(relation, RPE_DELTA_M, metrics.Unit.meters, all_pairs=True)
+    try:
+        rpe.process_data((reference, measured))
+    except (FilterException, metrics.MetricsException):
+        return None
+    return float(rpe.get_statistic(metrics.StatisticsType.rmse)) / RPE_DELTA_M

@@ -1,0 +1,248 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Replay of a bag through the line: what is measured on the way, and what the report says."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from pervformer_ros.bags.intake import MessageBundle
+from pervformer_ros.bags.reader import BagError, BagReader
+from pervformer_ros.evaluation.drift import Drift, measure_drift
+from pervformer_ros.frame import NANOSECONDS, Frame, InputError
+from pervformer_ros.geometry import Array, Trajectory
+from pervformer_ros.pipeline import Pipeline, PipelineConfig, PipelineOutput
+from pervformer_ros.slam import SlamBackend
+from pervformer_ros.worker import LatestWorker
+
+SCHEMA = 1
+THUMBNAILS = 6
+MEGABYTE = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRecord:
+    """What is kept of one frame, besides its pose."""
+
+    stamp_ns: int
+    latency_ms: float
+    features: int
+    features_with_depth: int
+    matched: int
+    inliers: int
+    state: str
+    is_keyframe: bool
+
+
+@dataclass(slots=True)
+class Replay:
+    """A bag's way through the line: records frame by frame, trajectories, and the summary."""
+
+    bag: str
+    features: str
+    realtime: bool
+    records: list[FrameRecord] = field(default_factory=list)
+    dropped: int = 0
+    faults: dict[str, str] = field(default_factory=dict)
+    truncated: str | None = None
+    rss_mb: list[float] = field(default_factory=list)
+    thumbnails: list[NDArray[np.uint8]] = field(default_factory=list)
+    odometry: Trajectory | None = None
+    slam: Trajectory | None = None
+    slam_online: Trajectory | None = None
+    truth: Trajectory | None = None
+    loop_closures: int = 0
+    state_bytes: int = 0
+    checkpoint: str = ""
+    trained: bool = False
+
+    def drift(self) -> dict[str, Drift]:
+        """Return the drift of odometry and SLAM against the truth, all None without truth."""
+        return {
+            name: measure_drift(self.truth, poses) if self.truth and poses else Drift()
+            for name, poses in (
+                ("odometry", self.odometry),
+                ("slam", self.slam),
+                ("slam_online", self.slam_online),
+            )
+        }
+
+    def report(self) -> dict[str, Any]:
+        """Return report.json; null = this bag, or these weights, cannot tell."""
+        latencies = [r.latency_ms for r in self.records]
+        quantiles = np.percentile(latencies, (50, 95, 99)) if latencies else (None,) * 3
+        counts = np.array([(r.features, r.features_with_depth) for r in self.records])
+        return {
+            "schema": SCHEMA,
+            "bag": self.bag,
+            "realtime": self.realtime,
+            "truncated": self.truncated,
+            "frames": len(self.records),
+            "frames_dropped": self.dropped,
+            "faults": self.faults,
+            "latency_ms": dict(zip(("p50", "p95", "p99"), map(_rounded, quantiles), strict=True)),
+            "drift": {name: asdict(drift) for name, drift in self.drift().items()},
+            "loop_closures": self.loop_closures,
+            "features": {
+                "kind": self.features,
+                "per_frame": _rounded(counts[:, 0].mean()) if len(counts) else None,
+                "with_depth": _rounded(counts[:, 1].mean()) if len(counts) else None,
+                "inliers": (
+                    _rounded(np.mean([r.inliers for r in self.records])) if self.records else None
+                ),
+                "keyframes": sum(r.is_keyframe for r in self.records),
+            },
+            "detection": None,
+            "tracking": None,
+            "motion_mask": None,
+            "events": None,
+            "memory": {
+                "state_bytes": self.state_bytes,
+                "rss_mb_first": self.rss_mb[0] if self.rss_mb else None,
+                "rss_mb_last": self.rss_mb[-1] if self.rss_mb else None,
+            },
+            "checkpoint": self.checkpoint,
+            "trained": self.trained,
+        }
+
+
+def replay(
+    path: Path,
+    reader: BagReader,
+    config: PipelineConfig,
+    realtime: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Replay:
+    """Run a bag through perception and SLAM.
+
+    Args:
+        path: what the report calls the bag.
+        reader: the bag, not yet opened.
+        config: of the line.
+        realtime: play at the recorded pace and drop the frames that come too late.
+        progress: called with (images read, images in all).
+
+    Raises:
+        BagError: if the bag cannot be opened or has no usable image. A bag that breaks off is
+            evaluated up to there, and the report says so.
+    """
+    backend = SlamBackend()
+    pipeline = Pipeline(config, backend)
+    result = Replay(str(path), config.features, realtime)
+    result.checkpoint, result.trained = pipeline.model_name, pipeline.trained
+    odometry: list[tuple[int, Array]] = []
+    with reader as bag:
+        intake = bag.intake()
+        every = max(1, bag.image_count // THUMBNAILS)
+
+        def work(bundle: MessageBundle) -> None:
+            try:
+                frame = intake.build(bundle)
+            except InputError as error:
+                bag.faults.add(error.fault, str(error))
+                return
+            output = pipeline.step(frame, bundle.reset)
+            if frame.T_odom_base is not None:
+                odometry.append((frame.stamp_ns, frame.T_odom_base))
+            if len(result.records) % every == every // 2:
+                result.thumbnails.append(draw(frame, output))
+            result.records.append(_record(output))
+            result.rss_mb.append(psutil.Process().memory_info().rss / MEGABYTE)
+
+        def bundles() -> Iterator[MessageBundle]:
+            for done, bundle in enumerate(bag.bundles(intake), 1):
+                progress(done, bag.image_count)
+                yield bundle
+
+        try:
+            if realtime:
+                result.dropped = _work_in_real_time(bundles(), work)
+            else:
+                for bundle in bundles():
+                    work(bundle)
+            result.truth = bag.ground_truth()
+        except BagError as error:
+            result.truncated = str(error)
+        if not result.records:
+            raise BagError(_no_frames(path, bag, result))
+        result.faults = bag.faults.summary()
+    result.odometry = _trajectory(odometry)
+    result.slam, result.slam_online = backend.trajectory(), backend.online_trajectory()
+    result.loop_closures = backend.loop_closures
+    result.state_bytes = pipeline.state_bytes
+    return result
+
+
+def draw(frame: Frame, output: PipelineOutput) -> NDArray[np.uint8]:
+    """Return the image (H, W, 3) with its features (with depth: green, without: yellow).
+
+    Moving regions are tinted red.
+    """
+    picture = frame.rgb.copy()
+    moving = output.static_mask == 0
+    picture[moving] = picture[moving] // 2 + np.array([127, 0, 0], np.uint8)
+    known = np.isfinite(output.features.points[:, 2])
+    for (u, v), has_depth in zip(output.features.uv, known, strict=True):
+        colour = (60, 220, 80) if has_depth else (240, 200, 40)
+        cv2.circle(picture, (round(float(u)), round(float(v))), 2, colour, 1, cv2.LINE_AA)
+    return picture
+
+
+def _work_in_real_time(
+    bundles: Iterator[MessageBundle], work: Callable[[MessageBundle], None]
+) -> int:
+    """Hand over each bundle when its stamp is due; return how many came too late to be taken."""
+    failures: list[Exception] = []
+    worker = LatestWorker(work, failures.append, "replay")
+    started = time.monotonic()
+    first_ns = None
+    for bundle in bundles:
+        first_ns = bundle.stamp_ns if first_ns is None else first_ns
+        due = started + (bundle.stamp_ns - first_ns) / NANOSECONDS
+        time.sleep(max(0.0, due - time.monotonic()))
+        worker.offer(bundle)
+        if failures:
+            break
+    worker.drain()
+    worker.stop()
+    if failures:
+        raise failures[0]
+    return worker.dropped
+
+
+def _record(output: PipelineOutput) -> FrameRecord:
+    assert output.slam is not None
+    return FrameRecord(
+        stamp_ns=output.stamp_ns,
+        latency_ms=output.latency_ms,
+        features=len(output.features),
+        features_with_depth=int(np.isfinite(output.features.points[:, 2]).sum()),
+        matched=output.slam.matched,
+        inliers=output.slam.inliers,
+        state=output.slam.state.value,
+        is_keyframe=output.slam.is_keyframe,
+    )
+
+
+def _trajectory(poses: list[tuple[int, Array]]) -> Trajectory | None:
+    if not poses:
+        return None
+    return Trajectory(np.array([s for s, _ in poses]), np.stack([T for _, T in poses]))
+
+
+def _no_frames(path: Path, bag: BagReader, result: Replay) -> str:
+    reasons = [f"{fault.value}: {text}" for fault, text in bag.faults.latest.items()]
+    if result.truncated:
+        reasons.append(result.truncated)
+    return f"{path} has no usable image. " + "; ".join(reasons)
+
+
+def _rounded(number: Any) -> float | None:
+    return None if number is None else round(float(number), 3)

@@ -1,0 +1,183 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What both nodes share: life cycle, subscriptions of a camera, diagnostics, and running one."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from nav_msgs.msg import Odometry
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo
+from tf2_msgs.msg import TFMessage
+
+from pervformer_ros.bags.intake import Intake, IntakeConfig, MessageBundle
+from pervformer_ros.frame import Fault, FaultLog, InputError
+from pervformer_ros.nodes import parameters
+from pervformer_ros.nodes.diagnostics import FaultReporter, array
+from pervformer_ros.nodes.parameters import Spec
+from pervformer_ros.worker import LatestWorker
+
+SENSOR_DATA = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+ODOMETRY = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(
+    depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+DIAGNOSTICS_PERIOD_S = 1.0
+
+
+class StreamNode(LifecycleNode):
+    """A lifecycle node that pairs a stream with odometry and works on the newest bundle.
+
+    A subclass says which parameters it has, opens what it needs, and does the work.
+    """
+
+    specs: tuple[Spec, ...] = ()
+
+    def __init__(self, name: str, **node_options: Any):
+        super().__init__(name, **node_options)
+        parameters.declare(self, self.specs)
+        self._inputs: list[Any] = []
+        self._worker: LatestWorker[MessageBundle] | None = None
+
+    # What a subclass provides ---------------------------------------------------------------
+
+    @abstractmethod
+    def open(self, given: dict[str, Any]) -> None:
+        """Load models and create publishers and services; ValueError or OSError refuse."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what `open` made."""
+
+    @abstractmethod
+    def subscribe(self, given: dict[str, Any]) -> list[Any]:
+        """Return the stream's own subscriptions, besides camera, odometry and /tf_static."""
+
+    @abstractmethod
+    def work(self, bundle: MessageBundle) -> None:
+        """Do the work on one bundle, in the worker's thread; InputError is counted."""
+
+    @abstractmethod
+    def statuses(self, recent: list[Fault]) -> list[DiagnosticStatus]:
+        """Return what to say on /diagnostics; `recent` are the faults of the last second."""
+
+    # Life cycle -----------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read parameters, load the model, create publishers and services."""
+        try:
+            self.given = parameters.values(self, self.specs)
+            self.intake_config: IntakeConfig = parameters.intake_config(self.given)
+            self.open(self.given)
+        except (ValueError, OSError) as error:
+            self.get_logger().error(f"cannot configure: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and start working."""
+        self.faults = FaultLog()
+        self.reporter = FaultReporter(self, self.faults)
+        self.intake = Intake(self.intake_config, self.faults)
+        self._worker = LatestWorker(self.work, self._on_error, self.get_name())
+        self._inputs = [
+            *self.subscribe(self.given),
+            self.create_subscription(
+                CameraInfo, "/camera/color/camera_info", self.intake.on_camera_info, SENSOR_DATA
+            ),
+            self.create_subscription(TFMessage, "/tf_static", self.intake.on_tf_static, LATCHED),
+        ]
+        if self.given["use_odometry"]:
+            on_odometry = self.offering(self.intake.on_odometry)
+            self._inputs.append(self.create_subscription(Odometry, "/odom", on_odometry, ODOMETRY))
+        self._timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop working and unsubscribe; what is remembered stays."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of model, publishers and services."""
+        self._close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop from any state."""
+        self._stop()
+        self._close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def autostart(self) -> None:
+        """Configure and activate, if the parameter says so."""
+        if not self.get_parameter("autostart").value:
+            return
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    # The stream -----------------------------------------------------------------------------
+
+    def offering(self, take: Callable[[Any], Iterable[MessageBundle]]) -> Callable[[Any], None]:
+        """Return a callback that gives messages to the intake and ready bundles to the worker."""
+
+        def callback(message: Any) -> None:
+            for bundle in take(message):
+                if self._worker is not None:
+                    self._worker.offer(bundle)
+
+        return callback
+
+    @property
+    def dropped(self) -> int:
+        """How many bundles came while one was waiting already."""
+        return self._worker.dropped if self._worker is not None else 0
+
+    def _on_error(self, error: Exception) -> None:
+        if isinstance(error, InputError):
+            self.faults.add(error.fault, str(error))
+            return
+        self.faults.add(Fault.PROCESSING_FAILED, f"{type(error).__name__}: {error}")
+        self.get_logger().error(f"a frame failed: {error!r}", throttle_duration_sec=5.0)
+
+    def _publish_diagnostics(self) -> None:
+        self._diagnostics.publish(array(self, self.statuses(self.reporter.recent())))
+
+    def _stop(self) -> None:
+        if self._worker is None:
+            return
+        self._worker.stop()
+        self._worker = None
+        self.destroy_timer(self._timer)
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs = []
+
+    def _close(self) -> None:
+        if hasattr(self, "_diagnostics"):
+            self.destroy_publisher(self._diagnostics)
+            del self._diagnostics
+            self.close()
+
+
+def run(make_node: Callable[[], StreamNode], args: list[str] | None = None) -> None:
+    """Run one node until it is interrupted; the body of every node's main."""
+    rclpy.init(args=args)
+    node = make_node()
+    try:
+        node.autostart()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.on_shutdown(node.current_state) if hasattr(node, "current_state") else node._stop()
+        node.destroy_node()
+        rclpy.try_shutdown()

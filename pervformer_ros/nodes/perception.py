@@ -1,0 +1,237 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The perception node: camera topics in; objects, events, features and masks out."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diagnostic_msgs.msg import DiagnosticStatus
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import Trigger
+
+from pervformer_msgs.msg import (
+    FeatureArray,
+    SemanticEvent,
+    TrackedObjectArray,
+    WorkingMemoryStatus,
+)
+from pervformer_msgs.srv import LoadMemory, QueryMemory, SaveMemory
+from pervformer_ros.bags.images import encoding_of_depth
+from pervformer_ros.bags.intake import MessageBundle
+from pervformer_ros.frame import Fault, Frame
+from pervformer_ros.memory import ObjectState, SnapshotError
+from pervformer_ros.nodes import conversions, parameters
+from pervformer_ros.nodes.diagnostics import OK, STALE, WARN, status
+from pervformer_ros.nodes.lifecycle import LATCHED, SENSOR_DATA, StreamNode, run
+from pervformer_ros.pipeline import Pipeline, PipelineConfig, PipelineOutput
+
+TRANSPORTS = {
+    "raw": (Image, ""),
+    "compressed": (CompressedImage, "/compressed"),
+    "compressedDepth": (CompressedImage, "/compressedDepth"),
+}
+
+
+class PerceptionNode(StreamNode):
+    """Runs the line on live topics and publishes what it gives, with the image's own stamp."""
+
+    specs = parameters.PERCEPTION
+
+    def __init__(self, **node_options: Any):
+        super().__init__("pervformer", **node_options)
+        # The worker steps the pipeline; services look into it and replace its memory.
+        self._line = threading.Lock()
+
+    def open(self, given: dict[str, Any]) -> None:
+        """Load the model, create publishers and services."""
+        if given["threads"]:
+            torch.set_num_threads(given["threads"])
+        self.pipeline = Pipeline(
+            PipelineConfig(
+                checkpoint=given["checkpoint"],
+                model=given["model"],
+                features=given["features"],
+                max_features=given["max_features"],
+                device=given["device"],
+                motion_threshold=given["motion_threshold"],
+                mask_margin_px=given["mask_margin"],
+            )
+        )
+        if not self.pipeline.trained:
+            self.get_logger().warning(
+                f"model '{self.pipeline.model_name}' was never trained: no objects or events, "
+                "everything counts as static"
+            )
+        publisher = self.create_lifecycle_publisher
+        self._objects = publisher(TrackedObjectArray, "~/objects", SENSOR_DATA)
+        self._features = publisher(FeatureArray, "~/features", SENSOR_DATA)
+        self._static_mask = publisher(Image, "~/static_mask", SENSOR_DATA)
+        self._static_depth = publisher(Image, "~/static_depth", SENSOR_DATA)
+        self._memory_status = publisher(WorkingMemoryStatus, "~/memory_status", SENSOR_DATA)
+        self._events = publisher(SemanticEvent, "~/events", LATCHED)
+        self._services = [
+            self.create_service(Trigger, "~/reset_memory", self._on_reset_memory),
+            self.create_service(SaveMemory, "~/save_memory", self._on_save_memory),
+            self.create_service(LoadMemory, "~/load_memory", self._on_load_memory),
+            self.create_service(QueryMemory, "~/query_memory", self._on_query_memory),
+        ]
+        self._latency_ms: list[float] = []
+
+    def close(self) -> None:
+        """Let go of the model, publishers and services."""
+        for publisher in (
+            self._objects,
+            self._features,
+            self._static_mask,
+            self._static_depth,
+            self._memory_status,
+            self._events,
+        ):
+            self.destroy_lifecycle_publisher(publisher)
+        for service in self._services:
+            self.destroy_service(service)
+        del self.pipeline
+
+    def subscribe(self, given: dict[str, Any]) -> list[Any]:
+        """Subscribe to colour and, where wanted, depth."""
+        kind, suffix = TRANSPORTS[given["image_transport"]]
+        topic = "/camera/color/image_raw" + suffix
+        on_colour = self.offering(self.intake.on_colour)
+        subscriptions = [self.create_subscription(kind, topic, on_colour, SENSOR_DATA)]
+        if given["use_depth"]:
+            kind, suffix = TRANSPORTS[given["depth_transport"]]
+            topic = "/camera/depth/image_raw" + suffix
+            on_depth = self.offering(self.intake.on_depth)
+            subscriptions.append(self.create_subscription(kind, topic, on_depth, SENSOR_DATA))
+        return subscriptions
+
+    def work(self, bundle: MessageBundle) -> None:
+        """Run the line on one frame and publish."""
+        frame = self.intake.build(bundle)
+        with self._line:
+            output = self.pipeline.step(frame, bundle.reset)
+        encoding = "16UC1" if bundle.depth is None else encoding_of_depth(bundle.depth)
+        self._publish(frame, output, encoding)
+        self._latency_ms.append(output.latency_ms)
+
+    def _publish(self, frame: Frame, output: PipelineOutput, depth_encoding: str) -> None:
+        stamp, camera, odom = output.stamp_ns, frame.frame_id, self.given["odom_frame"]
+        self._features.publish(conversions.feature_message(output.features, camera))
+        self._objects.publish(conversions.objects_message(output.objects, stamp, odom))
+        for event in output.events:
+            self._events.publish(conversions.event_message(event, odom))
+        mask = conversions.image_message(output.static_mask, "mono8", stamp, camera)
+        self._static_mask.publish(mask)
+        if output.static_depth is not None:
+            self._static_depth.publish(
+                conversions.depth_message(output.static_depth, depth_encoding, stamp, camera)
+            )
+        self._memory_status.publish(self._status_message(output, camera))
+
+    def _status_message(self, output: PipelineOutput, camera: str) -> WorkingMemoryStatus:
+        visible = sum(o.state is ObjectState.VISIBLE for o in output.objects)
+        return WorkingMemoryStatus(
+            header=conversions.header(output.stamp_ns, camera),
+            frames=self.pipeline.frames,
+            frames_dropped=self.dropped,
+            probes=self.pipeline.probes,
+            probes_in_use=self.pipeline.probes_in_use,
+            objects_visible=visible,
+            objects_remembered=len(output.objects) - visible,
+            state_bytes=self.pipeline.state_bytes,
+            latency_ms=output.latency_ms,
+            checkpoint=self.pipeline.model_name,
+        )
+
+    # Diagnostics ----------------------------------------------------------------------------
+
+    def statuses(self, recent: list[Fault]) -> list[DiagnosticStatus]:
+        """Report input, model and throughput."""
+        latencies, self._latency_ms = self._latency_ms, []
+        name = self.get_name()
+        frames = len(latencies)
+        if recent:
+            said = WARN, "bad input: " + ", ".join(f.value for f in recent)
+        elif not frames:
+            said = STALE, "no images: is the camera publishing, with matching topic and transport?"
+        else:
+            said = OK, "receiving"
+        model = (
+            (OK, "trained")
+            if self.pipeline.trained
+            else (WARN, "never trained: no objects, no events, everything counts as static")
+        )
+        throughput = {
+            "frames": self.pipeline.frames,
+            "frames_dropped": self.dropped,
+            "frames_per_s": frames,
+            "latency_ms_p50": f"{np.median(latencies):.1f}" if frames else "",
+            "latency_ms_max": f"{max(latencies):.1f}" if frames else "",
+        }
+        return [
+            status(f"{name}: input", *said, self.reporter.values()),
+            status(f"{name}: model", *model, {"checkpoint": self.pipeline.model_name}),
+            status(f"{name}: throughput", OK, f"{frames} frames/s", throughput),
+        ]
+
+    # Services -------------------------------------------------------------------------------
+
+    def _on_reset_memory(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        with self._line:
+            self.pipeline.reset()
+        response.success, response.message = True, "memory is empty"
+        return response
+
+    def _on_save_memory(
+        self, request: SaveMemory.Request, response: SaveMemory.Response
+    ) -> SaveMemory.Response:
+        with self._line:
+            snapshot = self.pipeline.snapshot()
+        try:
+            snapshot.write(Path(request.path))
+        except SnapshotError as error:
+            response.success, response.message = False, str(error)
+        else:
+            count = len(snapshot.objects)
+            response.success, response.message = True, f"{count} objects in {request.path}"
+        return response
+
+    def _on_load_memory(
+        self, request: LoadMemory.Request, response: LoadMemory.Response
+    ) -> LoadMemory.Response:
+        try:
+            with self._line:
+                count = len(self.pipeline.restore(Path(request.path)).objects)
+        except SnapshotError as error:
+            response.success, response.message = False, str(error)
+        else:
+            response.success, response.message = True, f"{count} objects from {request.path}"
+        return response
+
+    def _on_query_memory(
+        self, request: QueryMemory.Request, response: QueryMemory.Response
+    ) -> QueryMemory.Response:
+        centre = np.array([request.centre.x, request.centre.y, request.centre.z])
+        since_ns = conversions.nanoseconds(request.since)
+        with self._line:
+            things, events = self.pipeline.memory.query(
+                request.label, centre, request.radius, since_ns
+            )
+            response.objects = [conversions.object_message(o) for o in things]
+        odom = self.given["odom_frame"]
+        response.events = [conversions.event_message(e, odom) for e in events]
+        return response
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the perception node."""
+    run(PerceptionNode, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The SLAM node: features and odometry in; a corrected pose, path and graph out."""
+
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import Point, PoseStamped, TransformStamped
+from nav_msgs.msg import Odometry, Path
+from std_msgs.msg import ColorRGBA
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import Marker, MarkerArray
+
+from pervformer_msgs.msg import FeatureArray
+from pervformer_ros.bags.intake import MessageBundle
+from pervformer_ros.frame import Fault, InputError
+from pervformer_ros.geometry import Array
+from pervformer_ros.nodes import conversions, parameters
+from pervformer_ros.nodes.diagnostics import OK, STALE, WARN, status
+from pervformer_ros.nodes.lifecycle import SENSOR_DATA, StreamNode, run
+from pervformer_ros.slam import EdgeKind, PoseGraph, SlamBackend, SlamUpdate, TrackingState
+
+EDGE_COLOURS = {
+    EdgeKind.ODOMETRY: ColorRGBA(r=0.6, g=0.6, b=0.6, a=1.0),
+    EdgeKind.VISUAL: ColorRGBA(r=0.1, g=0.6, b=0.9, a=1.0),
+    EdgeKind.LOOP: ColorRGBA(r=0.9, g=0.2, b=0.2, a=1.0),
+    EdgeKind.GAP: ColorRGBA(r=0.9, g=0.7, b=0.1, a=1.0),
+}
+KEYFRAME_COLOUR = ColorRGBA(r=0.1, g=0.8, b=0.3, a=1.0)
+
+
+class SlamNode(StreamNode):
+    """Runs the back end on the features of the perception node."""
+
+    specs = parameters.SLAM
+
+    def __init__(self, **node_options: Any):
+        super().__init__("slam", **node_options)
+
+    def open(self, given: dict[str, Any]) -> None:
+        """Create the back end and the publishers."""
+        self.backend = SlamBackend()
+        self._odometry = self.create_lifecycle_publisher(Odometry, "slam/odometry", 10)
+        self._path = self.create_lifecycle_publisher(Path, "slam/path", 1)
+        self._graph = self.create_lifecycle_publisher(MarkerArray, "slam/graph", 1)
+        self._tf = self.create_lifecycle_publisher(TFMessage, "/tf", 100)
+        self._frames = 0
+        self._last: SlamUpdate | None = None
+
+    def close(self) -> None:
+        """Let go of the back end and the publishers."""
+        for publisher in (self._odometry, self._path, self._graph, self._tf):
+            self.destroy_lifecycle_publisher(publisher)
+        del self.backend
+
+    def subscribe(self, given: dict[str, Any]) -> list[Any]:
+        """Subscribe to features."""
+        on_features = self.offering(self.intake.on_colour)
+        return [
+            self.create_subscription(FeatureArray, "pervformer/features", on_features, SENSOR_DATA)
+        ]
+
+    def work(self, bundle: MessageBundle) -> None:
+        """Localise one image's features and publish."""
+        if self.intake.camera is None:
+            raise InputError(Fault.NO_CAMERA_INFO, "no camera_info yet: is it published?")
+        if bundle.reset:
+            self.backend.reset()
+        self._last = self.backend.update(
+            conversions.feature_set(bundle.colour),
+            self.intake.camera,
+            self.intake.extrinsics(bundle.colour.header.frame_id),
+            bundle.T_odom_base,
+        )
+        self._frames += 1
+        self._publish(self._last, odometry_known=bundle.T_odom_base is not None)
+
+    def _publish(self, update: SlamUpdate, odometry_known: bool) -> None:
+        map_frame, base_frame = self.given["map_frame"], self.given["base_frame"]
+        message = Odometry(
+            header=conversions.header(update.stamp_ns, map_frame), child_frame_id=base_frame
+        )
+        message.pose.pose = conversions.pose_message(update.T_map_base)
+        self._odometry.publish(message)
+        if self.given["publish_tf"] and odometry_known:
+            self._tf.publish(self._map_to_odom(update))
+        if update.is_keyframe:
+            graph = self.backend.graph()
+            self._path.publish(self._path_message(graph, update.stamp_ns))
+            self._graph.publish(self._graph_message(graph, update.stamp_ns))
+
+    def _map_to_odom(self, update: SlamUpdate) -> TFMessage:
+        correction = TransformStamped(
+            header=conversions.header(update.stamp_ns, self.given["map_frame"]),
+            child_frame_id=self.given["odom_frame"],
+            transform=conversions.transform_message(update.T_map_odom),
+        )
+        return TFMessage(transforms=[correction])
+
+    def _path_message(self, graph: PoseGraph, stamp_ns: int) -> Path:
+        """Return the keyframes' poses, by all that is known now."""
+        map_frame = self.given["map_frame"]
+        poses = [
+            PoseStamped(
+                header=conversions.header(stamp, map_frame), pose=conversions.pose_message(T)
+            )
+            for stamp, T in zip(graph.stamps_ns.tolist(), graph.poses, strict=True)
+        ]
+        return Path(header=conversions.header(stamp_ns, map_frame), poses=poses)
+
+    def _graph_message(self, graph: PoseGraph, stamp_ns: int) -> MarkerArray:
+        frame = conversions.header(stamp_ns, self.given["map_frame"])
+        nodes = Marker(header=frame, ns="keyframes", type=Marker.SPHERE_LIST, color=KEYFRAME_COLOUR)
+        nodes.pose.orientation.w = 1.0
+        nodes.scale.x = nodes.scale.y = nodes.scale.z = 0.05
+        nodes.points = [_point(T) for T in graph.poses]
+        markers = [nodes]
+        for kind, colour in EDGE_COLOURS.items():
+            lines = Marker(header=frame, ns=kind.value, type=Marker.LINE_LIST, color=colour)
+            lines.pose.orientation.w = 1.0
+            lines.scale.x = 0.01
+            for edge in graph.edges:
+                if edge.kind is kind:
+                    lines.points += [
+                        _point(graph.poses[edge.first]),
+                        _point(graph.poses[edge.second]),
+                    ]
+            markers.append(lines)
+        return MarkerArray(markers=markers)
+
+    def statuses(self, recent: list[Fault]) -> list[DiagnosticStatus]:
+        """Report input and tracking."""
+        name = self.get_name()
+        frames, self._frames = self._frames, 0
+        if recent:
+            said = WARN, "bad input: " + ", ".join(f.value for f in recent)
+        elif not frames:
+            said = STALE, "no features: is the perception node active?"
+        else:
+            said = OK, "receiving"
+        input_status = status(f"{name}: input", *said, self.reporter.values())
+        if self._last is None:
+            return [input_status]
+        last = self._last
+        lost = last.state is TrackingState.LOST
+        tracking = {
+            "matched": last.matched,
+            "inliers": last.inliers,
+            "keyframes": len(self.backend.graph().poses),
+            "loop_closures": self.backend.loop_closures,
+            "frames_per_s": frames,
+            "frames_dropped": self.dropped,
+            "warnings": "; ".join(last.warnings),
+        }
+        level = WARN if lost or last.warnings else OK
+        return [
+            input_status,
+            status(f"{name}: tracking", level, last.state.value, tracking),
+        ]
+
+
+def _point(T: Array) -> Point:
+    x, y, z = np.asarray(T[:3, 3], float).tolist()
+    return Point(x=x, y=y, z=z)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the SLAM node."""
+    run(SlamNode, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The line everything runs through: Frame to percept, memory, features and a corrected pose.
+
+The live node, bag replay, evaluation and simulation all drive this one class.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pervformer_ros.features import FeatureSet, Keypoints, OrbExtractor, lift
+from pervformer_ros.frame import NANOSECONDS, Frame
+from pervformer_ros.geometry import Array
+from pervformer_ros.memory import (
+    Event,
+    Sighting,
+    Snapshot,
+    SnapshotError,
+    WorkingMemory,
+    WorldObject,
+    place_sightings,
+)
+from pervformer_ros.model import (
+    LoadedModel,
+    Perceiver,
+    PerceptArrays,
+    ProbeUpdate,
+    StateError,
+    load_model,
+    state_bytes,
+)
+
+if TYPE_CHECKING:
+    from pervformer_ros.slam import SlamBackend, SlamUpdate
+
+FEATURES = ("orb", "pervformer")
+STATIC, MOVING = 255, 0
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """How to see and what to hand on.
+
+    checkpoint: a .safetensors file, or "" for random weights of the size `model`.
+    features: "orb" (OpenCV, the baseline) or "pervformer".
+    motion_threshold: motion probability from which a pixel does not count as static.
+    mask_margin_px: by how much moving regions are widened, so that their edges grow no features.
+    """
+
+    checkpoint: str = ""
+    model: str = "small"
+    features: str = "orb"
+    max_features: int = 600
+    device: str = "cpu"
+    motion_threshold: float = 0.5
+    mask_margin_px: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown kind of features (ValueError)."""
+        if self.features not in FEATURES:
+            raise ValueError(f"features is '{self.features}': use one of {', '.join(FEATURES)}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PipelineOutput:
+    """What one frame gave.
+
+    static_mask: (H, W) uint8, 255 = static and usable for SLAM, 0 = moving.
+    static_depth: (H, W) float32 metres with moving pixels 0, or None without depth.
+    slam: None where no back end is attached.
+    """
+
+    stamp_ns: int
+    objects: list[WorldObject]
+    events: list[Event]
+    features: FeatureSet
+    static_mask: NDArray[np.uint8]
+    static_depth: NDArray[np.float32] | None
+    slam: "SlamUpdate | None"
+    latency_ms: float
+
+
+class Pipeline:
+    """Perception with memory, and SLAM where a back end is given.
+
+    Weights that were never trained mean nothing: with them the features are handed on, but there is
+    no object and no event, and everything counts as static.
+    """
+
+    def __init__(self, config: PipelineConfig | None = None, slam: "SlamBackend | None" = None):
+        self.config = config or PipelineConfig()
+        self.loaded: LoadedModel = load_model(self.config.checkpoint or None, self.config.model)
+        self.perceiver = Perceiver(self.loaded.model, self.config.device)
+        self.memory = WorkingMemory()
+        self.slam = slam
+        self.frames = 0
+        self._orb = OrbExtractor(self.config.max_features)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: neural state, objects, events, and the map of the back end."""
+        self._state = self.perceiver.init_state()
+        self._probe_update: ProbeUpdate | None = None
+        self._last_stamp_ns: int | None = None
+        self._T_odom_base: Array = np.eye(4)
+        self.probes_in_use = 0
+        self.memory.reset()
+        if self.slam is not None:
+            self.slam.reset()
+
+    def step(self, frame: Frame, reset: bool = False) -> PipelineOutput:
+        """Take one frame; `reset` says that time went backwards before it."""
+        started = time.perf_counter()
+        # Start anew where time went backwards
+        if reset:
+            self.reset()
+        # Look at the frame with what the probes remember
+        percept = self._perceive(frame)
+        # Tell what moves from what stands still
+        motion = percept.motion_probability if self.trained else _nothing_moves(frame)
+        static_mask = self._static_mask(motion)
+        # Find features, place them in space and weigh them by how static they are
+        features = self._features(frame, percept, motion)
+        # Remember things, and tell what changed
+        if frame.T_odom_base is not None:
+            self._T_odom_base = frame.T_odom_base
+        sightings = self._sightings(frame, percept) if self.trained else []
+        remembered = self.memory.update(frame, self._T_odom_base, sightings)
+        # Correct the pose
+        slam = None
+        if self.slam is not None:
+            slam = self.slam.update(features, frame.camera, frame.T_base_camera, frame.T_odom_base)
+        self.frames += 1
+        return PipelineOutput(
+            stamp_ns=frame.stamp_ns,
+            objects=remembered.objects,
+            events=remembered.events,
+            features=features,
+            static_mask=static_mask,
+            static_depth=_masked(frame.depth, static_mask),
+            slam=slam,
+            latency_ms=1e3 * (time.perf_counter() - started),
+        )
+
+    # What is remembered ---------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Return what is remembered, to be written to disk."""
+        state = self.perceiver.state_to_arrays(self._state)
+        return Snapshot.of(self.model_name, self.memory.map, state)
+
+    def restore(self, path: Path) -> Snapshot:
+        """Remember what a snapshot holds; on an error nothing changes.
+
+        Raises:
+            SnapshotError: if the file does not fit.
+        """
+        snapshot = Snapshot.read(path, self.model_name)
+        try:
+            self._state = self.perceiver.state_from_arrays(snapshot.state)
+        except StateError as error:
+            raise SnapshotError(f"{path}: {error}") from error
+        self._probe_update = None
+        snapshot.restore(self.memory.map)
+        return snapshot
+
+    @property
+    def trained(self) -> bool:
+        """Whether the weights were ever trained."""
+        return self.loaded.info.trained
+
+    @property
+    def model_name(self) -> str:
+        """What the weights are called in reports and diagnostics."""
+        return self.loaded.info.name
+
+    @property
+    def probes(self) -> int:
+        """How many memory probes the model has."""
+        return self.loaded.model.config.probes
+
+    @property
+    def state_bytes(self) -> int:
+        """The size of the neural state, which never changes."""
+        return state_bytes(self._state)
+
+    # The steps ------------------------------------------------------------------------------
+
+    def _perceive(self, frame: Frame) -> PerceptArrays:
+        last = self._last_stamp_ns
+        dt_s = 0.0 if last is None else (frame.stamp_ns - last) / NANOSECONDS
+        self._last_stamp_ns = frame.stamp_ns
+        percept, self._state = self.perceiver.perceive(
+            frame.rgb, frame.depth, dt_s, self._state, self._probe_update
+        )
+        # Probes born at detections that mean nothing would mean nothing either.
+        self._probe_update = percept.update if self.trained else None
+        self.probes_in_use = int(percept.probes.alive.sum())
+        return percept
+
+    def _static_mask(self, motion: NDArray[np.float32]) -> NDArray[np.uint8]:
+        moving = (motion >= self.config.motion_threshold).astype(np.uint8)
+        margin = 2 * self.config.mask_margin_px + 1
+        moving = cv2.dilate(moving, np.ones((margin, margin), np.uint8))
+        return np.where(moving, MOVING, STATIC).astype(np.uint8)
+
+    def _features(
+        self, frame: Frame, percept: PerceptArrays, motion: NDArray[np.float32]
+    ) -> FeatureSet:
+        found = self._orb(frame.rgb) if self.config.features == "orb" else self._learned(percept)
+        columns = np.clip(np.rint(found.uv[:, 0]).astype(int), 0, frame.camera.width - 1)
+        rows = np.clip(np.rint(found.uv[:, 1]).astype(int), 0, frame.camera.height - 1)
+        return FeatureSet(
+            stamp_ns=frame.stamp_ns,
+            width=frame.camera.width,
+            height=frame.camera.height,
+            uv=found.uv,
+            points=lift(found.uv, frame.depth, frame.camera),
+            score=found.score,
+            static_probability=1 - motion[rows, columns],
+            descriptors=found.descriptors,
+            place_descriptor=percept.place_descriptor,
+        )
+
+    def _learned(self, percept: PerceptArrays) -> Keypoints:
+        found, most = percept.keypoints, self.config.max_features
+        return Keypoints(
+            found.uv[:most], found.score[:most], found.descriptors[:most].astype(np.float16)
+        )
+
+    def _sightings(self, frame: Frame, percept: PerceptArrays) -> list[Sighting]:
+        found = percept.detections
+        classes = self.loaded.model.config.classes
+        return place_sightings(
+            frame,
+            self._T_odom_base,
+            labels=[classes[i] for i in found.class_index],
+            scores=found.score,
+            boxes=found.box,
+            masks=found.mask,
+            embeddings=found.embedding,
+            motion=found.motion,
+        )
+
+
+def _nothing_moves(frame: Frame) -> NDArray[np.float32]:
+    return np.zeros(frame.rgb.shape[:2], np.float32)
+
+
+def _masked(
+    depth: NDArray[np.float32] | None, static_mask: NDArray[np.uint8]
+) -> NDArray[np.float32] | None:
+    return None if depth is None else np.where(static_mask == STATIC, depth, np.float32(0))
