@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Record an episode as a bag with its ground truth."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pervformer_ros.bags.writer import BagWriter
+from pervformer_ros.sim import messages
+from pervformer_ros.sim.episode import TICKS_PER_FRAME, Episode, Shot
+from pervformer_ros.sim.stage import TICK
+
+COLOUR = "/camera/color/image_raw"
+COLOUR_JPEG = "/camera/color/image_raw/compressed"
+CAMERA_INFO = "/camera/color/camera_info"
+DEPTH = "/camera/depth/image_raw"
+ODOMETRY = "/odom"
+TF_STATIC = "/tf_static"
+TRUE_ODOMETRY = "/ground_truth/odom"
+TRUE_INSTANCES = "/ground_truth/instance"
+_EXACT = np.full(6, 1e-9)
+_WHEELS = np.array([1e-3, 1e-3, 1e6, 1e6, 1e6, 3e-3])
+
+
+def simulate(
+    scenario: str,
+    seed: int,
+    out: Path,
+    duration: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    raw: bool = False,
+) -> Path:
+    """Simulate a scenario into a bag.
+
+    Args:
+        scenario: its name.
+        seed: decides layout, textures, light, camera, routes and noise.
+        out: the bag's directory, which appears when it is complete.
+        duration: cut off after this many seconds.
+        progress: called with frames done and frames in all.
+        raw: write colour as Image instead of JPEG.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: if there is no such scenario.
+        BagWriteError: if `out` exists.
+    """
+    episode = Episode(scenario, seed, duration)
+    with BagWriter(out, _notes(episode)) as bag:
+        start = episode.stamp_ns(0)
+        T = {("base_link", "camera_color_optical_frame"): episode.T_base_camera}
+        bag.write(TF_STATIC, messages.static_transforms(start, T), start)
+        for shot in episode.shots():
+            last = min(shot.tick + TICKS_PER_FRAME, len(episode.log))
+            for tick in range(shot.tick, last):
+                bag.write(ODOMETRY, wheel_message(episode, tick), episode.stamp_ns(tick))
+            for topic, message in shot_messages(episode, shot, raw).items():
+                bag.write(topic, message, shot.frame.stamp_ns)
+            if progress is not None:
+                progress(shot.index + 1, len(episode))
+    return out
+
+
+def wheel_message(episode: Episode, tick: int) -> Any:
+    """Return the odometry message of a tick."""
+    before = episode.odometry[max(tick - 1, 0)]
+    step = (episode.odometry[tick] - before) / TICK
+    speed = float(np.hypot(step[0], step[1]))
+    stamp, T = episode.stamp_ns(tick), episode.T_odom_base(tick)
+    return messages.odometry(stamp, "odom", T, (speed, float(step[2])), _WHEELS)
+
+
+def shot_messages(episode: Episode, shot: Shot, raw: bool) -> dict[str, Any]:
+    """Return topic -> message of one frame."""
+    frame = shot.frame
+    stamp, optical = frame.stamp_ns, frame.frame_id
+    assert frame.depth is not None
+    millimetres = np.rint(frame.depth * 1000).astype(np.uint16)
+    colour = (
+        {COLOUR: messages.image(stamp, optical, frame.rgb, "rgb8")}
+        if raw
+        else {COLOUR_JPEG: messages.jpeg(stamp, optical, frame.rgb)}
+    )
+    twist = _true_twist(episode, shot.tick)
+    return {
+        **colour,
+        CAMERA_INFO: messages.camera_info(stamp, optical, frame.camera),
+        DEPTH: messages.image(stamp, optical, millimetres, "16UC1"),
+        TRUE_ODOMETRY: messages.odometry(stamp, "map", shot.T_map_base, twist, _EXACT),
+        TRUE_INSTANCES: messages.image(stamp, optical, shot.render.instance, "16UC1"),
+    }
+
+
+def _true_twist(episode: Episode, tick: int) -> tuple[float, float]:
+    step = (episode.log.pose[tick, 0] - episode.log.pose[max(tick - 1, 0), 0]) / TICK
+    return float(np.hypot(step[0], step[1])), float(step[3])
+
+
+def _notes(episode: Episode) -> dict[str, str]:
+    return {"scenario": episode.scenario.name, "seed": str(episode.seed)}

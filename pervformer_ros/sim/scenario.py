@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Scenarios: a name, a sentence, and a function that puts bodies and stories on a stage."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pervformer_ros.sim.stage import Stage
+
+Script: TypeAlias = Callable[[Stage], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One kind of shift.
+
+    seconds: the longest it runs; it ends earlier where its script says so.
+    """
+
+    name: str
+    summary: str
+    seconds: float
+    script: Script
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(summary: str, seconds: float) -> Callable[[Script], Script]:
+    """Register a script as the scenario of its function's name."""
+
+    def register(script: Script) -> Script:
+        name = script.__name__
+        SCENARIOS[name] = Scenario(name, summary, seconds, script)
+        return script
+
+    return register
+
+
+def find(name: str) -> Scenario:
+    """Return a scenario.
+
+    Raises:
+        ValueError: if there is none of this name; the text lists those there are.
+    """
+    import pervformer_ros.sim.scenarios  # noqa: F401 - registers them
+
+    if name not in SCENARIOS:
+        raise ValueError(f"there is no scenario '{name}': use one of {', '.join(SCENARIOS)}")
+    return SCENARIOS[name]

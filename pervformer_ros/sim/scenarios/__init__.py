@@ -1,0 +1,7 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The scenarios; importing this registers them."""
+
+from pervformer_ros.sim.scenarios import loops
+
+__all__ = ["loops"]

@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A simulated bag: read back by the project's own reader, and there only when complete."""
+
+import numpy as np
+import pytest
+
+from pervformer_ros.bags.reader import BagReader
+from pervformer_ros.bags.writer import BagWriteError
+from pervformer_ros.geometry import invert
+from pervformer_ros.sim import simulate
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    return simulate("static_loop", 4, tmp_path_factory.mktemp("bags") / "loop", duration=2.0)
+
+
+def test_every_frame_is_usable_and_has_odometry_depth_and_extrinsics(bag):
+    with BagReader(bag) as reader:
+        frames = list(reader.frames())
+        assert len(frames) == reader.image_count == 30
+        assert not reader.faults.counts
+    for frame in frames:
+        assert frame.T_odom_base is not None
+        assert (frame.depth > 0).mean() > 0.3
+        assert 20 < frame.rgb.mean() < 220
+    assert frames[0].T_base_camera[2, 3] > 0.8
+
+
+def test_ground_truth_has_the_images_own_stamps(bag):
+    with BagReader(bag) as reader:
+        stamps = [frame.stamp_ns for frame in reader.frames()]
+        truth = reader.ground_truth()
+    assert truth.stamps_ns.tolist() == stamps
+
+
+def test_odometry_starts_at_its_origin_and_follows_the_truth_at_first(bag):
+    with BagReader(bag) as reader:
+        frames, truth = list(reader.frames()), reader.ground_truth()
+    np.testing.assert_allclose(frames[0].T_odom_base, np.eye(4), atol=1e-9)
+    moved = invert(truth.poses[0]) @ truth.poses[-1]
+    assert np.linalg.norm(moved[:2, 3]) > 0.5
+    np.testing.assert_allclose(frames[-1].T_odom_base[:2, 3], moved[:2, 3], atol=0.1)
+
+
+def test_an_interrupted_recording_leaves_nothing(tmp_path):
+    class StopError(Exception):
+        pass
+
+    def interrupt(done: int, total: int) -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        simulate("static_loop", 0, tmp_path / "bag", duration=1.0, progress=interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_bag_is_not_overwritten(bag):
+    with pytest.raises(BagWriteError, match="exists already"):
+        simulate("static_loop", 0, bag, duration=0.1)
+
+
+def test_an_unknown_scenario_is_refused_with_the_known_names(tmp_path):
+    with pytest.raises(ValueError, match="static_loop"):
+        simulate("no_such", 0, tmp_path / "bag")
