@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make setup    install everything into .venv (and, as root, what apt must bring)
+#   make demo     simulate a warehouse shift, run it live, write report.html
+#   make test     every check and test
+#   make lint     the checks alone
+#   make bench    how fast it runs here
+#   make clean    remove all of the above
+#
+# Each calls setup first, which does nothing the second time. Options of setup:
+#   PYTHON=python3.12       the Python to use, 3.10 to 3.13
+#   TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#                           PyTorch without CUDA: 200 MB instead of several GB. Any PyTorch index will do.
+
+PYTHON ?= python3
+VENV := .venv
+PREFIX := $(CURDIR)/$(VENV)
+BIN := $(VENV)/bin
+DONE := $(VENV)/.done
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+BUILD := $(VENV)/build/pervformer_msgs
+
+.DELETE_ON_ERROR:
+.PHONY: setup demo test lint bench clean
+
+setup: $(DONE)/data
+
+demo: setup
+	$(BIN)/pervformer demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: setup
+	$(BIN)/pervformer evaluate speed --out out/speed
+
+clean:
+	rm -rf $(VENV) build install log out *.egg-info .mypy_cache .ruff_cache .hypothesis .pytest_cache
+
+# The steps of set-up. A step that ended well leaves a file in $(DONE).
+
+$(DONE)/venv:
+	$(PYTHON) scripts/check_system.py
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $(VENV)/COLCON_IGNORE
+	@mkdir -p $(DONE)
+	@touch $@
+
+# An installation that was cut short cannot be told from a whole one by pip, so it starts anew: the
+# environment does not count as made while it changes, except when pip itself has cleaned up and given up.
+$(DONE)/packages: requirements.txt requirements-ros.txt requirements-dev.txt constraints.txt \
+                  scripts/prepare_ros.py scripts/ros_startup.py | $(DONE)/venv
+	@echo "Installing Python packages and ROS 2 into $(VENV): some minutes"
+	@rm $(DONE)/venv
+	$(PIP) install --quiet --progress-bar off $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	  -c constraints.txt -r requirements.txt -r requirements-ros.txt -r requirements-dev.txt \
+	  || { touch $(DONE)/venv; exit 1; }
+	$(BIN)/python scripts/prepare_ros.py
+	@touch $(DONE)/venv $@
+
+$(DONE)/messages: export PATH := $(PREFIX)/bin:$(PATH)
+$(DONE)/messages: $(shell find pervformer_msgs -type f) $(DONE)/packages
+	@echo "Building pervformer_msgs"
+	@mkdir -p $(BUILD)
+	@{ cmake -S pervformer_msgs -B $(BUILD) -G Ninja -Wno-deprecated \
+	     -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF \
+	     -DCMAKE_PREFIX_PATH="$(PREFIX)" -DCMAKE_INSTALL_PREFIX="$(PREFIX)" \
+	     -DPython3_EXECUTABLE="$(PREFIX)/bin/python" \
+	   && cmake --build $(BUILD) --target install; } >$(BUILD)/log.txt 2>&1 \
+	  || { cat $(BUILD)/log.txt; exit 1; }
+	@touch $@
+
+# Python files are used where they are; what ROS looks for under share/ is copied.
+
+$(DONE)/package: setup.py setup.cfg $(DONE)/messages
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DONE)/data: package.xml $(shell find launch config models -type f -not -name '*.pyc' 2>/dev/null) $(DONE)/package
+	@rm -rf $(VENV)/share/pervformer_ros
+	$(BIN)/python -W ignore setup.py --quiet install_data --install-dir $(VENV)
+	@touch $@
