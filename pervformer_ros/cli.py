@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: `pervformer …`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+app = typer.Typer(
+    help="Perception with memory for ROS 2.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+console = Console()
+ROWS = {"odometry": "odometry", "slam": "SLAM, final", "slam_online": "SLAM, online"}
+
+
+class Features(str, Enum):
+    """What to extract features with."""
+
+    orb = "orb"
+    pervformer = "pervformer"
+
+
+class Size(str, Enum):
+    """Sizes of the model."""
+
+    tiny = "tiny"
+    small = "small"
+    base = "base"
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep `pervformer COMMAND` even while there is one command only."""
+
+
+@app.command()
+def replay(
+    bag: Annotated[Path, typer.Argument(help="rosbag2 folder (MCAP or SQLite) or ROS 1 bag.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.json, report.html, *.tum.")],
+    features: Annotated[Features, typer.Option(help="Kind of features.")] = Features.orb,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Play at the recorded pace; late frames are dropped.")
+    ] = False,
+    checkpoint: Annotated[str, typer.Option(help="Weights (.safetensors).")] = "",
+    model: Annotated[Size, typer.Option(help="Size without a checkpoint.")] = Size.small,
+    colour_topic: Annotated[str, typer.Option(help="Colour.")] = "/camera/color/image_raw",
+    info_topic: Annotated[str, typer.Option(help="CameraInfo.")] = "/camera/color/camera_info",
+    depth_topic: Annotated[str, typer.Option(help="Aligned depth.")] = "/camera/depth/image_raw",
+    odom_topic: Annotated[str, typer.Option(help="Odometry.")] = "/odom",
+    base_frame: Annotated[str, typer.Option(help="The robot's base.")] = "base_link",
+    extrinsics: Annotated[
+        str,
+        typer.Option(help="'x y z qx qy qz qw' of the optical frame in base; else /tf_static."),
+    ] = "",
+    rectified: Annotated[bool, typer.Option("--rectified", help="Images are rectified.")] = False,
+) -> None:
+    """Replay a bag through perception and SLAM, and report how well it went."""
+    from pervformer_ros.bags.intake import IntakeConfig
+    from pervformer_ros.bags.reader import BagReader, TopicNames
+    from pervformer_ros.evaluation.replay import replay as run
+    from pervformer_ros.evaluation.report import write_report
+    from pervformer_ros.pipeline import PipelineConfig
+
+    with _clear_errors(), _progress("replay") as progress:
+        reader = BagReader(
+            bag,
+            TopicNames(colour_topic, info_topic, depth_topic, odom_topic),
+            IntakeConfig(base_frame, _extrinsics(extrinsics), rectified),
+        )
+        config = PipelineConfig(checkpoint, model.value, features.value)
+        result = run(bag, reader, config, realtime, progress)
+        report = write_report(result, out)
+    _print_report(report)
+    console.print(f"report: {out / 'report.html'}")
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Turn the errors a user can do something about into one line and exit code 1."""
+    from pervformer_ros.bags.reader import BagError
+    from pervformer_ros.model import CheckpointError
+
+    try:
+        yield
+    except (BagError, CheckpointError, ValueError, OSError) as error:
+        console.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar; yields a callback that takes (done, total)."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _extrinsics(text: str) -> Any:
+    from pervformer_ros.geometry import make_transform
+
+    if not text:
+        return None
+    numbers = [float(word) for word in text.replace(",", " ").split()]
+    if len(numbers) != 7:
+        raise ValueError(f"--extrinsics has {len(numbers)} numbers: give x y z qx qy qz qw")
+    return make_transform(numbers[:3], numbers[3:])
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    from pervformer_ros.evaluation.report import number
+
+    table = Table(title=f"{Path(report['bag']).name}: {report['frames']} frames")
+    for column in ("", "ATE m", "RPE m/m", "RPE deg/m"):
+        table.add_column(column, justify="right" if column else "left")
+    for key, name in ROWS.items():
+        drift = report["drift"][key]
+        table.add_row(
+            name,
+            number(drift["ate_rmse_m"]),
+            number(drift["rpe_trans_m_per_m"]),
+            number(drift["rpe_rot_deg_per_m"], 2),
+        )
+    console.print(table)
+    latency = report["latency_ms"]
+    console.print(
+        f"latency {latency['p50']:.1f} ms (p95 {latency['p95']:.1f}), "
+        f"{report['frames_dropped']} frames dropped, model: {report['checkpoint']}"
+    )
+    if not report["trained"]:
+        console.print("[yellow]the model was never trained: no objects, no events[/yellow]")
+    for fault, text in report["faults"].items():
+        console.print(f"[yellow]{fault}[/yellow] {text}")
+    if report["truncated"]:
+        console.print(f"[yellow]{report['truncated']}[/yellow]")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
