@@ -19,7 +19,7 @@ PREFIX := $(CURDIR)/$(VENV)
 BIN := $(VENV)/bin
 DONE := $(VENV)/.done
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-BUILD := $(VENV)/build/pervformer_msgs
+INTERFACES := pervformer_msgs scripts/tf2_msgs
 
 .DELETE_ON_ERROR:
 .PHONY: setup demo test lint bench clean
@@ -66,15 +66,17 @@ $(DONE)/packages: requirements.txt requirements-ros.txt requirements-dev.txt con
 	@touch $(DONE)/venv $@
 
 $(DONE)/messages: export PATH := $(PREFIX)/bin:$(PATH)
-$(DONE)/messages: $(shell find pervformer_msgs -type f) $(DONE)/packages
-	@echo "Building pervformer_msgs"
-	@mkdir -p $(BUILD)
-	@{ cmake -S pervformer_msgs -B $(BUILD) -G Ninja -Wno-deprecated \
-	     -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF \
-	     -DCMAKE_PREFIX_PATH="$(PREFIX)" -DCMAKE_INSTALL_PREFIX="$(PREFIX)" \
-	     -DPython3_EXECUTABLE="$(PREFIX)/bin/python" \
-	   && cmake --build $(BUILD) --target install; } >$(BUILD)/log.txt 2>&1 \
-	  || { cat $(BUILD)/log.txt; exit 1; }
+$(DONE)/messages: $(shell find $(INTERFACES) -type f) $(DONE)/packages
+	@set -e; for package in $(INTERFACES); do \
+	  echo "Building $$package"; \
+	  build=$(VENV)/build/$$package; mkdir -p $$build; \
+	  { cmake -S $$package -B $$build -G Ninja -Wno-deprecated \
+	      -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF \
+	      -DCMAKE_PREFIX_PATH="$(PREFIX)" -DCMAKE_INSTALL_PREFIX="$(PREFIX)" \
+	      -DPython3_EXECUTABLE="$(PREFIX)/bin/python" \
+	    && cmake --build $$build --target install; } >$$build/log.txt 2>&1 \
+	  || { cat $$build/log.txt; exit 1; }; \
+	done
 	@touch $@
 
 # Python files are used where they are; what ROS looks for under share/ is copied.

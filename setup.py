@@ -31,7 +31,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", "**/*.j2", "**/*.yaml"]},
+    package_data={NAME: ["py.typed", "**/*.jinja", "**/*.yaml"]},
     data_files=data_files(),
     install_requires=[
         "torch>=2.4",
