@@ -81,15 +81,46 @@ def replay(
     console.print(f"report: {out / 'report.html'}")
 
 
+@app.command()
+def live(
+    bag: Annotated[Path, typer.Argument(help="rosbag2 folder (MCAP or SQLite) or ROS 1 bag.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.json, report.html, *.tum, logs.")],
+    features: Annotated[Features, typer.Option(help="Kind of features.")] = Features.orb,
+    checkpoint: Annotated[str, typer.Option(help="Weights (.safetensors).")] = "",
+    model: Annotated[Size, typer.Option(help="Size without a checkpoint.")] = Size.small,
+    rate: Annotated[float, typer.Option(min=0.01, help="Times real time.")] = 1.0,
+) -> None:
+    """Play a bag to the real nodes, each a process of its own, over DDS, and report the same."""
+    _live(bag, out, features, model, rate, checkpoint)
+
+
+def _live(
+    bag: Path, out: Path, features: Features, model: Size, rate: float, checkpoint: str
+) -> None:
+    from pervformer_ros.bags.reader import BagReader
+    from pervformer_ros.evaluation.report import write_report
+    from pervformer_ros.nodes.live import LiveOptions, run_live
+
+    parameters = {"features": features.value, "model": model.value}
+    if checkpoint:
+        parameters["checkpoint"] = checkpoint
+    with _clear_errors(), _progress("live") as progress:
+        options = LiveOptions(parameters, rate)
+        report = write_report(run_live(bag, BagReader(bag), options, out / "logs", progress), out)
+    _print_report(report)
+    console.print(f"report: {out / 'report.html'}")
+
+
 @contextmanager
 def _clear_errors() -> Iterator[None]:
     """Turn the errors a user can do something about into one line and exit code 1."""
     from pervformer_ros.bags.reader import BagError
     from pervformer_ros.model import CheckpointError
+    from pervformer_ros.nodes.live import LiveError
 
     try:
         yield
-    except (BagError, CheckpointError, ValueError, OSError) as error:
+    except (BagError, CheckpointError, LiveError, ValueError, OSError) as error:
         console.print(f"[red]error:[/red] {error}", soft_wrap=True)
         raise typer.Exit(1) from error
 

@@ -89,6 +89,11 @@ class BagReader:
         connection = self._streams["colour"]
         return int(connection.msgcount) if connection else 0
 
+    def topic(self, stream: str) -> str | None:
+        """Return the topic found for a stream of TopicNames, its transport's suffix included."""
+        connection = self._streams[stream]
+        return connection.topic if connection else None
+
     @property
     def has_depth(self) -> bool:
         """Whether the bag has a depth stream."""

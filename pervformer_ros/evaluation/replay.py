@@ -29,15 +29,13 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True, slots=True)
 class FrameRecord:
-    """What is kept of one frame, besides its pose."""
+    """What is kept of one frame, besides its pose; inliers is None where nobody told."""
 
     stamp_ns: int
     latency_ms: float
     features: int
     features_with_depth: int
-    matched: int
-    inliers: int
-    state: str
+    inliers: int | None
     is_keyframe: bool
 
 
@@ -79,6 +77,7 @@ class Replay:
         latencies = [r.latency_ms for r in self.records]
         quantiles = np.percentile(latencies, (50, 95, 99)) if latencies else (None,) * 3
         counts = np.array([(r.features, r.features_with_depth) for r in self.records])
+        inliers = [r.inliers for r in self.records if r.inliers is not None]
         return {
             "schema": SCHEMA,
             "bag": self.bag,
@@ -94,9 +93,7 @@ class Replay:
                 "kind": self.features,
                 "per_frame": _rounded(counts[:, 0].mean()) if len(counts) else None,
                 "with_depth": _rounded(counts[:, 1].mean()) if len(counts) else None,
-                "inliers": (
-                    _rounded(np.mean([r.inliers for r in self.records])) if self.records else None
-                ),
+                "inliers": _rounded(np.mean(inliers)) if inliers else None,
                 "keyframes": sum(r.is_keyframe for r in self.records),
             },
             "detection": None,
@@ -224,9 +221,7 @@ def _record(output: PipelineOutput) -> FrameRecord:
         latency_ms=output.latency_ms,
         features=len(output.features),
         features_with_depth=int(np.isfinite(output.features.points[:, 2]).sum()),
-        matched=output.slam.matched,
         inliers=output.slam.inliers,
-        state=output.slam.state.value,
         is_keyframe=output.slam.is_keyframe,
     )
 

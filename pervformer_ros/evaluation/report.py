@@ -130,13 +130,15 @@ def _draw_features(axes: Axes, result: Replay) -> None:
         ("features_with_depth", "#54a24b", "with depth"),
         ("inliers", COLOURS["slam"], "inliers of the best keyframe"),
     ):
-        axes.plot(*_over_time(result, field), color=colour, lw=1.0, label=label)
+        seconds, counts = _over_time(result, field)
+        if None not in counts:
+            axes.plot(seconds, counts, color=colour, lw=1.0, label=label)
     axes.set(xlabel="time [s]", ylabel="per frame")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, ncols=3, loc="lower left")
+    axes.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
-def _over_time(result: Replay, field: str) -> tuple[list[float], list[float]]:
+def _over_time(result: Replay, field: str) -> tuple[list[float], list[Any]]:
     first = result.records[0].stamp_ns
     seconds = [(r.stamp_ns - first) / NANOSECONDS for r in result.records]
     return seconds, [getattr(r, field) for r in result.records]

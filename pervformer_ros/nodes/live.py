@@ -1,0 +1,276 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A bag played live: player, perception node and SLAM node as processes of their own, over DDS.
+
+This process only listens, as any other subscriber would, and reports what it heard.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMessage
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+from pervformer_msgs.msg import FeatureArray, WorkingMemoryStatus
+from pervformer_ros.bags.intake import pose_of, stamp_of
+from pervformer_ros.bags.reader import BagReader
+from pervformer_ros.evaluation.replay import MEGABYTE, FrameRecord, Replay
+from pervformer_ros.features import FeatureSet
+from pervformer_ros.geometry import Array, Trajectory
+from pervformer_ros.nodes import conversions
+
+START_TIMEOUT_S = 90.0
+# Once the player has left and nothing new was heard for so long, the run is over.
+SILENCE_S = 3.0
+DOMAINS = 100
+
+
+class LiveError(RuntimeError):
+    """A live run that could not be carried out."""
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """How to run the nodes: their parameters, and how many times as fast as recorded."""
+
+    parameters: dict[str, Any] = field(default_factory=dict)
+    rate: float = 1.0
+
+
+class Listener(Node):
+    """Collects what the nodes publish."""
+
+    def __init__(self) -> None:
+        super().__init__("pervformer_listener")
+        heard = QoSProfile(depth=1000)
+        best_effort = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.online: dict[int, Array] = {}
+        self.final: dict[int, Array] = {}
+        self.features: dict[int, FeatureSet] = {}
+        self.status: dict[int, WorkingMemoryStatus] = {}
+        self.diagnostics: dict[str, DiagnosticStatus] = {}
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.create_subscription(Odometry, "slam/odometry", self._on_odometry, heard)
+        self.create_subscription(PathMessage, "slam/path", self._on_path, heard)
+        self.create_subscription(
+            FeatureArray, "pervformer/features", self._on_features, best_effort
+        )
+        self.create_subscription(
+            WorkingMemoryStatus, "pervformer/memory_status", self._on_status, best_effort
+        )
+
+    def nodes_are_listening(self) -> bool:
+        """Tell whether perception and SLAM have both subscribed to their inputs."""
+        return (
+            self.count_subscribers("/camera/color/camera_info") >= 2
+            and self.count_subscribers("pervformer/features") >= 2
+        )
+
+    def _on_odometry(self, message: Odometry) -> None:
+        self.online[stamp_of(message.header)] = pose_of(message.pose.pose)
+
+    def _on_path(self, message: PathMessage) -> None:
+        self.final = {stamp_of(p.header): pose_of(p.pose) for p in message.poses}
+
+    def _on_features(self, message: FeatureArray) -> None:
+        self.features[stamp_of(message.header)] = conversions.feature_set(message)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.diagnostics.update({status.name: status for status in message.status})
+
+    def _on_status(self, message: WorkingMemoryStatus) -> None:
+        self.status[stamp_of(message.header)] = message
+
+
+def run_live(
+    path: Path,
+    reader: BagReader,
+    options: LiveOptions,
+    log_folder: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Replay:
+    """Play a bag to the nodes and return what came back over DDS.
+
+    Args:
+        path: the bag.
+        reader: the same bag, not yet opened; it gives ground truth and odometry.
+        options: parameters of the nodes.
+        log_folder: where the nodes' output goes.
+        progress: called with (poses heard, images in all).
+
+    Raises:
+        LiveError: if a node does not come up, or leaves early.
+    """
+    environment = {
+        **os.environ,
+        "ROS_DOMAIN_ID": str(1 + os.getpid() % DOMAINS),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    }
+    log_folder.mkdir(parents=True, exist_ok=True)
+    os.environ.update(environment)
+    rclpy.init(domain_id=int(environment["ROS_DOMAIN_ID"]))
+    try:
+        with ExitStack() as stack, reader as bag:
+            start = _starter(stack, environment, log_folder)
+            perception = _streams(bag) | options.parameters
+            odometry = {"use_odometry": perception["use_odometry"]}
+            nodes = [
+                start("perception", *_ros_arguments(perception)),
+                start("slam", *_ros_arguments(odometry)),
+            ]
+            listener = Listener()
+            _wait(listener, nodes, listener.nodes_are_listening)
+            memory = psutil.Process(nodes[0].pid).memory_info
+            rss_mb = [memory().rss / MEGABYTE]
+            player = start("bag_player", str(path), "--rate", str(options.rate))
+            for _ in _until_silent(listener, nodes, player):
+                progress(len(listener.online), bag.image_count)
+            rss_mb.append(memory().rss / MEGABYTE)
+            if not listener.online:
+                raise LiveError(f"no pose came back; {_complaints(listener)}")
+            result = _result(path, bag, listener, options.parameters.get("features", "orb"))
+            result.rss_mb = rss_mb
+            return result
+    finally:
+        rclpy.try_shutdown()
+
+
+def _streams(bag: BagReader) -> dict[str, Any]:
+    """Return the parameters that tell the perception node what this bag has."""
+    colour, depth = bag.topic("colour") or "", bag.topic("depth") or ""
+    return {
+        "image_transport": "compressed" if colour.endswith("/compressed") else "raw",
+        "depth_transport": "compressedDepth" if depth.endswith("/compressedDepth") else "raw",
+        "use_depth": bag.has_depth,
+        "use_odometry": bag.has_odometry,
+    }
+
+
+def _ros_arguments(parameters: dict[str, Any]) -> list[str]:
+    pairs = (f"{name}:={json.dumps(value)}" for name, value in parameters.items())
+    return ["--ros-args", *(word for pair in pairs for word in ("-p", pair))]
+
+
+def _starter(
+    stack: ExitStack, environment: dict[str, str], log_folder: Path
+) -> Callable[..., "subprocess.Popen[bytes]"]:
+    def start(module: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", f"pervformer_ros.nodes.{module}", *arguments]
+        return stack.enter_context(_process(command, environment, log_folder / f"{module}.log"))
+
+    return start
+
+
+@contextmanager
+def _process(
+    command: list[str], environment: dict[str, str], log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a process until the context ends, then ask it to leave, in the end by force."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait(
+    listener: Listener, nodes: list["subprocess.Popen[bytes]"], ready: Callable[[], bool]
+) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not ready():
+        _check_alive(nodes)
+        if time.monotonic() > deadline:
+            raise LiveError(f"the nodes were not ready within {START_TIMEOUT_S:.0f} s")
+        rclpy.spin_once(listener, timeout_sec=0.1)
+
+
+def _until_silent(
+    listener: Listener, nodes: list["subprocess.Popen[bytes]"], player: "subprocess.Popen[bytes]"
+) -> Iterator[None]:
+    """Listen until the player has left and nothing new comes; yields every now and then."""
+    heard, last_news = 0, time.monotonic()
+    while player.poll() is None or time.monotonic() - last_news < SILENCE_S:
+        _check_alive(nodes)
+        rclpy.spin_once(listener, timeout_sec=0.1)
+        if len(listener.online) != heard or player.poll() is None:
+            heard, last_news = len(listener.online), time.monotonic()
+            yield
+    if player.returncode:
+        raise LiveError(f"the bag player left with code {player.returncode}: see its log")
+
+
+def _check_alive(nodes: list["subprocess.Popen[bytes]"]) -> None:
+    for node in nodes:
+        if node.poll() is not None:
+            module = str(node.args[2]) if isinstance(node.args, list) else ""
+            raise LiveError(f"{module} left with code {node.returncode}: see its log")
+
+
+def _complaints(heard: Listener) -> str:
+    """Return what the nodes said last on /diagnostics."""
+    return "; ".join(f"{s.name}: {s.message}" for s in heard.diagnostics.values()) or "see the logs"
+
+
+def _result(path: Path, bag: BagReader, heard: Listener, kind: str) -> Replay:
+    bundles = list(bag.bundles(bag.intake()))
+    statuses = [heard.status[s] for s in sorted(heard.status)]
+    keyframes = set(heard.final)
+    result = Replay(str(path), kind, realtime=True)
+    for stamp in sorted(heard.online):
+        features, status = heard.features.get(stamp), heard.status.get(stamp)
+        if features is None or status is None:
+            continue
+        known = np.isfinite(features.points[:, 2])
+        result.records.append(
+            FrameRecord(
+                stamp_ns=stamp,
+                latency_ms=status.latency_ms,
+                features=len(features),
+                features_with_depth=int(known.sum()),
+                inliers=None,
+                is_keyframe=stamp in keyframes,
+            )
+        )
+    result.dropped = bag.image_count - len(heard.online)
+    result.odometry = _trajectory(
+        {b.stamp_ns: b.T_odom_base for b in bundles if b.T_odom_base is not None}
+    )
+    result.slam, result.slam_online = _trajectory(heard.final), _trajectory(heard.online)
+    result.truth = bag.ground_truth()
+    model = heard.diagnostics.get("pervformer: model")
+    result.trained = model is not None and model.level == DiagnosticStatus.OK
+    for name in ("pervformer: input", "slam: input"):
+        if name in heard.diagnostics:
+            result.faults.update({v.key: v.value for v in heard.diagnostics[name].values})
+    if statuses:
+        result.checkpoint, result.state_bytes = statuses[-1].checkpoint, statuses[-1].state_bytes
+    return result
+
+
+def _trajectory(poses: dict[int, Array]) -> Trajectory | None:
+    if not poses:
+        return None
+    stamps = sorted(poses)
+    return Trajectory(np.array(stamps), np.stack([poses[s] for s in stamps]))
