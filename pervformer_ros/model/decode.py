@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the raw maps of a Percept to objects, keypoints and motion. Fixed shapes throughout."""
 
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from pervformer_ros.model.config import FINE
 from pervformer_ros.model.heads import Percept
+from pervformer_ros.model.sampling import sample_bilinear
 
 KEYPOINT_RADIUS = 2  # px: no two keypoints are nearer along both axes
 KEYPOINT_SCORE = 0.015  # about what each pixel of a cell gets from a network that knows nothing
@@ -72,18 +74,12 @@ def keypoints(percept: Percept, count: int = 512) -> Keypoints:
     cells = torch.softmax(percept.keypoints.float(), dim=1)[:, :-1]
     heat = F.pixel_shuffle(cells, FINE)  # (B, 1, H, W)
     height, width = heat.shape[-2:]
-    size = 2 * KEYPOINT_RADIUS + 1
-    highest = F.max_pool2d(heat, (1, size), stride=1, padding=(0, KEYPOINT_RADIUS))
-    highest = F.max_pool2d(highest, (size, 1), stride=1, padding=(KEYPOINT_RADIUS, 0))
-    score, index = (heat * (heat == highest)).flatten(1).topk(min(count, height * width))
+    peaks = heat * (heat == _highest_around(heat))
+    score, index = peaks.flatten(1).topk(min(count, height * width))
     uv = torch.stack([index % width, index // width], dim=-1) + _centroid(heat, index)
     image = torch.tensor([width, height], device=uv.device)
-    where = 2.0 * (uv + 0.5) / image - 1.0
-    sampled = F.grid_sample(
-        percept.descriptors.float(), where[:, :, None], padding_mode="border", align_corners=False
-    )
-    descriptors = F.normalize(sampled.squeeze(-1).transpose(1, 2), dim=-1)
-    return Keypoints(score >= KEYPOINT_SCORE, score, uv, descriptors)
+    descriptors = sample_bilinear(percept.descriptors.float(), (uv + 0.5) / image)
+    return Keypoints(score >= KEYPOINT_SCORE, score, uv, F.normalize(descriptors, dim=-1))
 
 
 def motion_probability(percept: Percept, size: tuple[int, int]) -> Tensor:
@@ -138,6 +134,18 @@ def _mean_motion(motion: Tensor, mask: Tensor) -> Tensor:
     weights = mask.flatten(2)
     moving = torch.sigmoid(motion.float()).flatten(1)[..., None]
     return (weights @ moving).squeeze(-1) / weights.sum(dim=-1).clamp(min=1e-6)
+
+
+def _highest_around(heat: Tensor) -> Tensor:
+    """Return the maximum within KEYPOINT_RADIUS along each axis; max_pool2d is ten times slower."""
+    radius = KEYPOINT_RADIUS
+    for axis, margin in ((-1, (radius, radius)), (-2, (0, 0, radius, radius))):
+        size = heat.shape[axis]
+        padded = F.pad(heat, margin)
+        heat = reduce(
+            torch.maximum, (padded.narrow(axis, shift, size) for shift in range(2 * radius + 1))
+        )
+    return heat
 
 
 def _centroid(heat: Tensor, index: Tensor) -> Tensor:

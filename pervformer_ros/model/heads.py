@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pervformer_ros.model.config import FINE, FINEST, PLACE_HEADS, PervFormerConfig
-from pervformer_ros.model.stems import ChannelNorm
+from pervformer_ros.model.config import FINE, FINEST, PATCH, PLACE_HEADS, PervFormerConfig
+from pervformer_ros.model.stems import ResidualConv
 
 KEYPOINT_CHANNELS = FINE * FINE + 1  # the pixels of a cell, and "none of them"
 HEAT_BIAS = -3.5  # few cells are an object's centre
@@ -66,27 +66,32 @@ class PatchHeads(nn.Module):
             "keypoints": KEYPOINT_CHANNELS,
             "descriptors": config.descriptor_size,
         }
-        self.from_tokens = nn.Conv2d(config.width, 4 * neck, 1)
-        self.from_skip = nn.Conv2d(skip_channels, neck, 1)
-        self.norms = nn.ModuleList([ChannelNorm(neck), ChannelNorm(neck)])
-        self.convs = nn.ModuleList([nn.Conv2d(neck, neck, 3, padding=1) for _ in range(2)])
-        self.out = nn.Conv2d(neck, sum(self.sizes.values()), 1)
-        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
-        heat = self.out.bias[: self.sizes["heat"]]  # type: ignore[index]
-        nn.init.constant_(heat.data, HEAT_BIAS)
+        self.grid = config.grid
+        self.from_tokens = nn.Linear(config.width, (PATCH // FINE) ** 2 * neck)
+        self.from_skip = nn.Linear(skip_channels, neck)
+        self.convs = nn.Sequential(ResidualConv(neck), ResidualConv(neck))
+        self.out = nn.Linear(neck, sum(self.sizes.values()))
+        nn.init.zeros_(self.out.bias)
+        nn.init.constant_(self.out.bias.data[: self.sizes["heat"]], HEAT_BIAS)
 
     def forward(self, tokens: Tensor, skip: Tensor) -> dict[str, Tensor]:
-        """Return the patch half of a Percept from (M, D, H/16, W/16) and (M, C, h8, w8)."""
-        x = F.pixel_shuffle(self.from_tokens(tokens), 2) + self.from_skip(skip)
-        for norm, conv in zip(self.norms, self.convs, strict=True):
-            x = x + conv(F.silu(norm(x)))
-        maps = dict(zip(self.sizes, self.out(x).split(list(self.sizes.values()), 1), strict=True))
+        """Return the patch half of a Percept from (M, H/16 * W/16, D) and (M, C, h8, w8)."""
+        x = self._spread(self.from_tokens(tokens)) + self.from_skip(skip.permute(0, 2, 3, 1))
+        x = self.convs(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = self.out(x).permute(0, 3, 1, 2)
+        maps = dict(zip(self.sizes, x.split(list(self.sizes.values()), dim=1), strict=True))
         maps["box"] = FINE * torch.exp(maps["box"].clamp(max=math.log(100.0)))
         maps["mask_prototypes"] = F.pixel_shuffle(maps["mask_prototypes"], FINE // FINEST)
         maps["motion"] = F.pixel_shuffle(maps["motion"], FINE // FINEST).squeeze(1)
         maps["embedding"] = F.normalize(maps["embedding"], dim=1)
         maps["descriptors"] = F.normalize(maps["descriptors"], dim=1)
         return maps
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """Give each token's cells their place: (M, H/16 * W/16, 4 C) to (M, h8, w8, C)."""
+        factor = PATCH // FINE
+        x = torch.unflatten(torch.unflatten(x, 2, (factor, factor, -1)), 1, self.grid)
+        return x.permute(0, 1, 3, 2, 4, 5).flatten(1, 2).flatten(2, 3)
 
 
 class ProbeHeads(nn.Module):
@@ -154,9 +159,8 @@ class Heads(nn.Module):
         config = self.config
         sizes = [int(config.class_token), config.patches, config.probes]
         _, patches, probes = torch.split(features, sizes, dim=1)
-        tokens = torch.unflatten(patches.transpose(1, 2), 2, config.grid)
         return Percept(
-            **self.patches(tokens, skip),
+            **self.patches(patches, skip),
             alive=alive,
             **self.probes(probes),
             place=self.place(probes if config.probes else patches),

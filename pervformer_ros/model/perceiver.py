@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Perceiver: numpy in, numpy out, one frame at a time. Everything outside `model/` talks to it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -149,9 +150,11 @@ class Perceiver:
             The percept and the memory after this frame; `state` itself is left as it was.
 
         Raises:
-            ValueError: if the images do not fit each other.
+            ValueError: if the images do not fit each other, or dt_s is no time span.
         """
         _check_images(rgb, depth)
+        if not 0.0 <= dt_s < math.inf:
+            raise ValueError(f"dt_s is {dt_s}: give the seconds since the frame before")
         if reset:
             state, update = self.init_state(), None
         if update is None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pervformer_ros.model.config import PervFormerConfig
 from pervformer_ros.model.decode import Detections, box_iou, centre_to_corners
 from pervformer_ros.model.heads import Percept
+from pervformer_ros.model.sampling import sample_bilinear
 
 BIRTH_SCORE = 0.3  # a detection below this is not worth a probe
 RELEASE_PRESENCE = 0.25  # a probe surer than this that its object exists keeps it
@@ -57,11 +58,11 @@ class ProbeTokens(nn.Module):
             birth: (M, P) bool.
             box: (M, P, 4) as in ProbeUpdate, read where `birth` is.
         """
-        box = box.masked_fill(~birth[..., None], 0.5).to(grid.dtype)
-        where = 2.0 * box[:, :, None, :2] - 1.0  # (M, P, 1, 2) in [-1, 1]
-        seen = F.grid_sample(grid, where, padding_mode="border", align_corners=False)
-        seen = seen.squeeze(-1).transpose(1, 2)  # (M, P, D)
-        born = self.birth(torch.cat([seen, F.gelu(self.box(box), approximate="tanh")], dim=-1))
+        box = box.masked_fill(~birth[..., None], 0.5)
+        seen = sample_bilinear(grid, box[..., :2])  # (M, P, D)
+        born = self.birth(
+            torch.cat([seen, F.gelu(self.box(box.to(grid.dtype)), approximate="tanh")], dim=-1)
+        )
         life = torch.where(alive[..., None], self.life[1], self.life[0])
         tokens: Tensor = self.query + life + born.masked_fill(~birth[..., None], 0.0)
         return tokens

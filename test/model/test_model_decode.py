@@ -1,0 +1,193 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Decoding of maps made by hand, of a model image 64 pixels high and 96 wide."""
+
+import pytest
+import torch
+from model_clips import random_clip, stirred_model
+
+from pervformer_ros.model import Percept
+from pervformer_ros.model.decode import (
+    box_iou,
+    centre_to_corners,
+    detections,
+    keypoints,
+    motion_probability,
+)
+from pervformer_ros.model.probes import corners_to_centre
+
+ROWS, COLUMNS, CLASSES, PROBES = 8, 12, 3, 2
+IMAGE = torch.tensor([96.0, 64.0, 96.0, 64.0])
+
+
+def empty_percept() -> Percept:
+    """Return the percept of a frame in which there is nothing."""
+    return Percept(
+        heat=torch.full((1, CLASSES, ROWS, COLUMNS), -9.0),
+        box=torch.full((1, 4, ROWS, COLUMNS), 8.0),
+        mask_coefficients=torch.zeros(1, 2, ROWS, COLUMNS),
+        mask_prototypes=torch.zeros(1, 2, 2 * ROWS, 2 * COLUMNS),
+        embedding=torch.zeros(1, 4, ROWS, COLUMNS),
+        motion=torch.full((1, 2 * ROWS, 2 * COLUMNS), -9.0),
+        keypoints=torch.zeros(1, 65, ROWS, COLUMNS),
+        descriptors=torch.ones(1, 4, ROWS, COLUMNS) / 2,
+        alive=torch.zeros(1, PROBES, dtype=torch.bool),
+        presence=torch.zeros(1, PROBES),
+        visible=torch.zeros(1, PROBES),
+        probe_classes=torch.zeros(1, PROBES, CLASSES),
+        probe_box=torch.zeros(1, PROBES, 4),
+        probe_position=torch.zeros(1, PROBES, 3),
+        probe_motion=torch.zeros(1, PROBES),
+        place=torch.ones(1, 1),
+    )
+
+
+def put_keypoint(percept: Percept, u: int, v: int, logit: float) -> None:
+    percept.keypoints[0, (v % 8) * 8 + u % 8, v // 8, u // 8] = logit
+
+
+def test_a_peak_is_an_object_with_everything_of_its_cell() -> None:
+    percept = empty_percept()
+    percept.heat[0, 2, 3, 5] = 4.0
+    percept.box[0, :, 3, 5] = torch.tensor([12.0, 6.0, 20.0, 10.0])
+    percept.embedding[0, :, 3, 5] = torch.tensor([0.0, 1.0, 0.0, 0.0])
+    found = detections(percept, count=4)
+    assert found.valid.tolist() == [[True, False, False, False]]
+    assert found.class_index[0, 0] == 2
+    torch.testing.assert_close(found.score[0, 0], torch.sigmoid(torch.tensor(4.0)))
+    # The cell's centre is at pixel (5.5 * 8, 3.5 * 8) = (44, 28).
+    torch.testing.assert_close(found.box[0, 0] * IMAGE, torch.tensor([32.0, 22.0, 64.0, 38.0]))
+    assert found.embedding[0, 0].tolist() == [0.0, 1.0, 0.0, 0.0]
+
+
+def test_objects_come_best_first_and_neighbours_give_way() -> None:
+    percept = empty_percept()
+    percept.heat[0, 0, 2, 2] = 2.0
+    percept.heat[0, 0, 2, 3] = 1.5  # beside a better one of its class
+    percept.heat[0, 1, 2, 3] = 1.0  # another class there
+    percept.heat[0, 0, 6, 9] = 3.0
+    found = detections(percept, score_threshold=0.5, count=6)
+    assert found.class_index[0, found.valid[0]].tolist() == [0, 0, 1]
+    scores = found.score[0]
+    assert (scores[:-1] >= scores[1:]).all()
+
+
+def test_a_box_ends_at_the_edge_of_the_image() -> None:
+    percept = empty_percept()
+    percept.heat[0, 0, 0, 11] = 4.0
+    percept.box[0, :, 0, 11] = 50.0
+    box = detections(percept).box[0, 0] * IMAGE
+    torch.testing.assert_close(box, torch.tensor([42.0, 0.0, 96.0, 54.0]))
+
+
+def test_a_mask_is_coefficients_times_prototypes_inside_the_box() -> None:
+    percept = empty_percept()
+    percept.heat[0, 0, 3, 5] = 4.0
+    percept.box[0, :, 3, 5] = 12.0  # x from 32 to 56, y from 16 to 40
+    percept.mask_coefficients[0, :, 3, 5] = torch.tensor([9.0, -9.0])
+    percept.mask_prototypes[0, 0, :, :11] = 1.0  # left of x = 44
+    percept.mask_prototypes[0, 1, :, 11:] = 1.0
+    mask = detections(percept).mask[0, 0]
+    on = torch.zeros(2 * ROWS, 2 * COLUMNS, dtype=torch.bool)
+    on[4:10, 8:11] = True
+    assert torch.equal(mask > 0.5, on)
+    assert mask[on].min() > 0.99
+
+
+def test_an_object_moves_as_its_mask_does() -> None:
+    percept = empty_percept()
+    for column, motion in ((2, 9.0), (9, -9.0)):
+        percept.heat[0, 0, 4, column] = 4.0 - column / 10
+        percept.mask_coefficients[0, 0, 4, column] = 9.0
+        percept.motion[0, :, 2 * column - 4 : 2 * column + 6] = motion
+    percept.mask_prototypes[0, 0] = 1.0
+    found = detections(percept, count=2)
+    assert found.motion[0, 0] > 0.99
+    assert found.motion[0, 1] < 0.01
+
+
+def test_more_objects_than_cells_are_not_asked_for() -> None:
+    assert detections(empty_percept(), count=10_000).score.shape == (1, ROWS * COLUMNS * CLASSES)
+
+
+def test_a_keypoint_is_where_its_cell_says() -> None:
+    percept = empty_percept()
+    for u, v, logit in ((3, 5, 9.0), (40, 21, 8.0), (95, 63, 7.0)):
+        put_keypoint(percept, u, v, logit)
+    found = keypoints(percept, count=3)
+    assert found.valid.all()
+    torch.testing.assert_close(
+        found.uv[0], torch.tensor([[3.0, 5.0], [40.0, 21.0], [95.0, 63.0]]), atol=0.1, rtol=0.0
+    )
+    assert (found.score[0, :-1] >= found.score[0, 1:]).all()
+
+
+def test_a_keypoint_lies_between_pixels_that_share_it() -> None:
+    percept = empty_percept()
+    put_keypoint(percept, 11, 20, 9.0)
+    put_keypoint(percept, 12, 20, 8.9)
+    u, v = keypoints(percept, count=1).uv[0, 0].tolist()
+    assert u == pytest.approx(11.47, abs=0.03)
+    assert v == pytest.approx(20.0, abs=0.03)
+
+
+def test_a_cell_that_says_none_has_no_keypoint() -> None:
+    percept = empty_percept()
+    percept.keypoints[:, 64] = 9.0
+    assert not keypoints(percept).valid.any()
+
+
+def test_keypoints_keep_their_distance() -> None:
+    percept = empty_percept()
+    for u, logit in ((20, 9.0), (22, 8.5), (26, 8.0)):
+        put_keypoint(percept, u, 12, logit)
+    found = keypoints(percept, count=2)
+    assert sorted(round(u) for u in found.uv[0, :, 0].tolist()) == [20, 26]
+
+
+def test_a_descriptor_is_read_between_cells_and_has_length_one() -> None:
+    percept = empty_percept()
+    percept.descriptors[:] = 0.0
+    percept.descriptors[0, 0, :, :6] = 1.0
+    percept.descriptors[0, 1, :, 6:] = 1.0
+    for u, logit in ((19, 9.0), (47, 8.0), (76, 7.0)):
+        put_keypoint(percept, u, 28, logit)
+    left, middle, right = keypoints(percept, count=3).descriptors[0]
+    torch.testing.assert_close(left, torch.tensor([1.0, 0.0, 0.0, 0.0]))
+    torch.testing.assert_close(right, torch.tensor([0.0, 1.0, 0.0, 0.0]))
+    torch.testing.assert_close(middle[:2], torch.full((2,), 0.5**0.5), atol=0.1, rtol=0.0)
+    torch.testing.assert_close(middle.norm(), torch.tensor(1.0))
+
+
+def test_motion_covers_the_image_it_is_asked_for() -> None:
+    percept = empty_percept()
+    percept.motion[0, :, COLUMNS:] = 9.0
+    probability = motion_probability(percept, (128, 192))
+    assert probability.shape == (1, 128, 192)
+    assert probability[0, :, :90].max() < 0.01
+    assert probability[0, :, 102:].min() > 0.99
+
+
+def test_overlap_over_union() -> None:
+    a = torch.tensor([[[0.0, 0.0, 2.0, 2.0], [5.0, 5.0, 5.0, 5.0]]])
+    b = torch.tensor([[[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0], [4.0, 4.0, 6.0, 6.0]]])
+    expected = torch.tensor([[[1.0, 1 / 3, 0.0], [0.0, 0.0, 0.0]]])
+    torch.testing.assert_close(box_iou(a, b), expected)
+
+
+def test_corners_and_centre_say_the_same() -> None:
+    box = torch.tensor([0.1, 0.2, 0.5, 0.8])
+    torch.testing.assert_close(corners_to_centre(box), torch.tensor([0.3, 0.5, 0.4, 0.6]))
+    torch.testing.assert_close(centre_to_corners(corners_to_centre(box)), box)
+
+
+def test_videos_are_decoded_one_by_one() -> None:
+    model = stirred_model("tiny")
+    clip = random_clip(model, 2, 1)
+    with torch.inference_mode():
+        both, _ = model.step(clip.at(0), model.init_state(2))
+    for b in range(2):
+        alone = Percept(*(x[b : b + 1] for x in both))
+        for decode in (detections, keypoints):
+            for x, y in zip(decode(both), decode(alone), strict=True):
+                torch.testing.assert_close(x[b], y[0])

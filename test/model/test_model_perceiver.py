@@ -1,0 +1,205 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""From arrays to arrays, in the pixels of whatever image is given."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from model_clips import stirred_model
+from numpy.typing import NDArray
+
+from pervformer_ros.model import MemoryState, Perceiver, PerceptArrays, ProbeUpdate, StateError
+
+
+@pytest.fixture
+def perceiver() -> Perceiver:
+    return Perceiver(stirred_model("tiny"), score_threshold=0.05)
+
+
+def image(height: int = 64, width: int = 96, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def depth_map(height: int = 64, width: int = 96) -> NDArray[np.float32]:
+    depth = np.random.default_rng(1).uniform(0.5, 6.0, (height, width)).astype(np.float32)
+    depth[: height // 4] = 0.0
+    return depth
+
+
+def same(a: PerceptArrays, b: PerceptArrays) -> bool:
+    return np.array_equal(a.motion_probability, b.motion_probability) and np.array_equal(
+        a.keypoints.uv, b.keypoints.uv
+    )
+
+
+@pytest.mark.parametrize("size", [(64, 96), (128, 192), (150, 200), (40, 60)])
+def test_results_are_in_the_pixels_of_the_image(
+    perceiver: Perceiver, size: tuple[int, int]
+) -> None:
+    height, width = size
+    percept, _ = perceiver.perceive(image(*size), depth_map(*size), 0.1, perceiver.init_state())
+    found, points = percept.detections, percept.keypoints
+    count = len(found.score)
+    assert count > 0
+    assert found.mask.shape == (count, height, width)
+    assert found.mask.dtype == np.bool_
+    assert found.box.shape == (count, 4)
+    assert (found.box >= 0).all()
+    assert (found.box <= [width, height, width, height]).all()
+    assert (found.class_index < 8).all()
+    assert len(points.uv) > 0
+    assert (points.uv > -1).all()
+    assert (points.uv < [width, height]).all()
+    assert points.descriptors.dtype == points.uv.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(points.descriptors, axis=1), 1.0, atol=1e-5)
+    assert percept.motion_probability.shape == size
+    assert percept.place_descriptor.shape == (32,)
+    assert percept.probes.box.shape == (6, 4)
+
+
+def test_an_enlarged_image_gives_enlarged_coordinates(perceiver: Perceiver) -> None:
+    small, depth = image(), depth_map()
+    large, large_depth = (x.repeat(3, axis=0).repeat(3, axis=1) for x in (small, depth))
+    a, _ = perceiver.perceive(small, depth, 0.1, perceiver.init_state())
+    b, _ = perceiver.perceive(large, large_depth, 0.1, perceiver.init_state())
+    np.testing.assert_allclose(3 * a.detections.box, b.detections.box, atol=1e-2)
+    np.testing.assert_allclose(3 * a.probes.box, b.probes.box, atol=1e-2)
+    # Pixel i of the small image is the pixels 3i to 3i + 2 of the large one: centre 3i + 1.
+    np.testing.assert_allclose(3 * a.keypoints.uv + 1, b.keypoints.uv, atol=1e-2)
+
+
+def test_a_mask_stays_in_its_box(perceiver: Perceiver) -> None:
+    percept, _ = perceiver.perceive(image(128, 192), None, 0.1, perceiver.init_state())
+    for mask, box in zip(percept.detections.mask, percept.detections.box, strict=True):
+        rows, columns = np.nonzero(mask)
+        if len(rows):
+            assert columns.min() >= box[0] - 8
+            assert rows.min() >= box[1] - 8
+            assert columns.max() <= box[2] + 8
+            assert rows.max() <= box[3] + 8
+
+
+def test_no_depth_is_depth_without_a_measurement(perceiver: Perceiver) -> None:
+    state = perceiver.init_state()
+    absent, _ = perceiver.perceive(image(), None, 0.1, state)
+    empty, _ = perceiver.perceive(image(), np.zeros((64, 96), np.float32), 0.1, state)
+    unknown, _ = perceiver.perceive(image(), np.full((64, 96), np.nan, np.float32), 0.1, state)
+    given, _ = perceiver.perceive(image(), depth_map(), 0.1, state)
+    assert same(absent, empty)
+    assert same(absent, unknown)
+    assert not same(absent, given)
+
+
+def test_images_may_be_read_only_or_mirrored_views(perceiver: Perceiver) -> None:
+    rgb = image()
+    view = rgb[:, :, ::-1]
+    view.flags.writeable = False
+    a, _ = perceiver.perceive(view, None, 0.1, perceiver.init_state())
+    b, _ = perceiver.perceive(np.ascontiguousarray(view), None, 0.1, perceiver.init_state())
+    assert same(a, b)
+
+
+def test_the_memory_that_was_given_is_left_as_it_was(perceiver: Perceiver) -> None:
+    _, state = perceiver.perceive(image(), None, 0.1, perceiver.init_state())
+    before = perceiver.state_to_arrays(state)
+    a, after = perceiver.perceive(image(seed=2), None, 0.1, state)
+    b, _ = perceiver.perceive(image(seed=2), None, 0.1, state)
+    for name, x in perceiver.state_to_arrays(state).items():
+        np.testing.assert_array_equal(x, before[name])
+    assert same(a, b)
+    assert not torch.equal(after.h, state.h)
+
+
+def test_a_proposal_handed_back_is_carried_out(perceiver: Perceiver) -> None:
+    model = perceiver.model
+    birth = torch.tensor([[True, False, False, False, False, False]])
+    update = ProbeUpdate.none(1, model.config.probes)._replace(
+        birth=birth, birth_box=torch.full((1, 6, 4), 0.5)
+    )
+    percept, state = perceiver.perceive(image(), None, 0.1, perceiver.init_state(), update)
+    assert percept.probes.born.tolist() == percept.probes.alive.tolist() == birth[0].tolist()
+    percept, state = perceiver.perceive(image(), None, 0.1, state)
+    assert percept.probes.alive.tolist() == birth[0].tolist()
+    assert not percept.probes.born.any()
+    release = update._replace(birth=torch.zeros_like(birth), release=birth)
+    percept, _ = perceiver.perceive(image(), None, 0.1, state, release)
+    assert not percept.probes.alive.any()
+
+
+def test_detections_become_probes_by_themselves(perceiver: Perceiver) -> None:
+    sure = copy.deepcopy(perceiver.model)
+    with torch.no_grad():
+        sure.heads.patches.out.bias[:8] += 4.0
+    perceiver = Perceiver(sure)
+    first, state = perceiver.perceive(image(), None, 0.1, perceiver.init_state())
+    second, _ = perceiver.perceive(image(), None, 0.1, state, first.update)
+    assert len(first.detections.score) > 0
+    assert not first.probes.alive.any()
+    assert second.probes.alive.any()
+
+
+def test_a_reset_forgets_everything(perceiver: Perceiver) -> None:
+    _, state = perceiver.perceive(image(), None, 0.1, perceiver.init_state())
+    poisoned = state._replace(h=torch.full_like(state.h, float("nan")))
+    again, after = perceiver.perceive(image(seed=2), None, 0.1, poisoned, reset=True)
+    first, fresh = perceiver.perceive(image(seed=2), None, 0.1, perceiver.init_state())
+    assert same(again, first)
+    assert torch.equal(after.h, fresh.h)
+
+
+def test_a_memory_survives_being_saved(perceiver: Perceiver) -> None:
+    _, state = perceiver.perceive(image(), depth_map(), 0.1, perceiver.init_state())
+    restored = perceiver.state_from_arrays(perceiver.state_to_arrays(state))
+    a, _ = perceiver.perceive(image(seed=2), None, 0.1, state)
+    b, _ = perceiver.perceive(image(seed=2), None, 0.1, restored)
+    assert same(a, b)
+
+
+def _without_alive(arrays: dict[str, NDArray[np.generic]]) -> None:
+    del arrays["alive"]
+
+
+def _of_another_size(arrays: dict[str, NDArray[np.generic]]) -> None:
+    arrays["h"] = arrays["h"][:, :, :-1]
+
+
+def _of_another_type(arrays: dict[str, NDArray[np.generic]]) -> None:
+    arrays["h"] = arrays["h"].astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_without_alive, "a saved memory has"),
+        (_of_another_size, r"h is float32 \(2, 1, 29, 48\), this model's is float32"),
+        (_of_another_type, "h is float64"),
+    ],
+)
+def test_a_memory_of_another_model_is_refused(
+    perceiver: Perceiver, spoil: object, message: str
+) -> None:
+    arrays = perceiver.state_to_arrays(perceiver.init_state())
+    spoil(arrays)  # type: ignore[operator]
+    with pytest.raises(StateError, match=message):
+        perceiver.state_from_arrays(arrays)
+
+
+def test_images_that_do_not_fit_are_refused(perceiver: Perceiver) -> None:
+    state: MemoryState = perceiver.init_state()
+    with pytest.raises(ValueError, match="aligned to colour"):
+        perceiver.perceive(image(), depth_map(32, 48), 0.1, state)
+    with pytest.raises(ValueError, match="float32 metres"):
+        perceiver.perceive(image(), depth_map().astype(np.float64), 0.1, state)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8"):
+        perceiver.perceive(image()[..., :1], None, 0.1, state)
+    with pytest.raises(ValueError, match="seconds"):
+        perceiver.perceive(image(), None, float("nan"), state)
+
+
+def test_a_model_without_probes_perceives_too() -> None:
+    perceiver = Perceiver(stirred_model("tiny", probes=0))
+    percept, state = perceiver.perceive(image(), None, 0.1, perceiver.init_state())
+    assert percept.probes.alive.shape == (0,)
+    _, _ = perceiver.perceive(image(), None, 0.1, state, percept.update)
