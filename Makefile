@@ -59,7 +59,7 @@ $(DONE)/packages: requirements.txt requirements-ros.txt requirements-dev.txt con
                   scripts/prepare_ros.py scripts/ros_startup.py | $(DONE)/venv
 	@echo "Installing Python packages and ROS 2 into $(VENV): some minutes"
 	@rm $(DONE)/venv
-	$(PIP) install --quiet --progress-bar off $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	$(PIP) install --quiet --progress-bar off --use-pep517 $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 	  -c constraints.txt -r requirements.txt -r requirements-ros.txt -r requirements-dev.txt \
 	  || { touch $(DONE)/venv; exit 1; }
 	$(BIN)/python scripts/prepare_ros.py
