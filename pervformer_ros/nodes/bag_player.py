@@ -35,7 +35,7 @@ class BagPlayer(Node):
         super().__init__("bag_player", **node_options)
         self._bag = bag
         self._rate = rate
-        self._clock = self.create_publisher(Clock, "/clock", 10)
+        self._clock_publisher = self.create_publisher(Clock, "/clock", 10)
         self._topics = {}
         for topic, kind in bag.types.items():
             try:
@@ -67,7 +67,7 @@ class BagPlayer(Node):
             while clock_ns <= time_ns:
                 self._sleep_until(started, clock_ns - first_ns)
                 seconds, nanoseconds = divmod(clock_ns, NANOSECONDS)
-                self._clock.publish(Clock(clock=Time(sec=seconds, nanosec=nanoseconds)))
+                self._clock_publisher.publish(Clock(clock=Time(sec=seconds, nanosec=nanoseconds)))
                 clock_ns += CLOCK_PERIOD_NS
             self._sleep_until(started, time_ns - first_ns)
             self._topics[topic].publish(data)

@@ -9,10 +9,10 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion, Transform, Vector3
 from numpy.typing import NDArray
+from pervformer_msgs.msg import FeatureArray, SemanticEvent, TrackedObject, TrackedObjectArray
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from pervformer_msgs.msg import FeatureArray, SemanticEvent, TrackedObject, TrackedObjectArray
 from pervformer_ros.features import FeatureSet
 from pervformer_ros.frame import NANOSECONDS
 from pervformer_ros.geometry import Array, quaternion
@@ -63,7 +63,7 @@ def position_message(position: Array) -> Pose:
 
 
 def image_message(pixels: NDArray[Any], encoding: str, stamp_ns: int, frame_id: str) -> Image:
-    """Return an array (H, W) as an Image of this encoding."""
+    """Return an array (H, W) or (H, W, C) as an Image of this encoding."""
     pixels = np.ascontiguousarray(pixels)
     return Image(
         header=header(stamp_ns, frame_id),

@@ -22,10 +22,10 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMessage
+from pervformer_msgs.msg import FeatureArray, WorkingMemoryStatus
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from pervformer_msgs.msg import FeatureArray, WorkingMemoryStatus
 from pervformer_ros.bags.intake import pose_of, stamp_of
 from pervformer_ros.bags.reader import BagReader
 from pervformer_ros.evaluation.replay import MEGABYTE, FrameRecord, Replay

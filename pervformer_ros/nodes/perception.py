@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
-from sensor_msgs.msg import CompressedImage, Image
-from std_srvs.srv import Trigger
-
 from pervformer_msgs.msg import (
     FeatureArray,
     SemanticEvent,
@@ -19,6 +16,9 @@ from pervformer_msgs.msg import (
     WorkingMemoryStatus,
 )
 from pervformer_msgs.srv import LoadMemory, QueryMemory, SaveMemory
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import Trigger
+
 from pervformer_ros.bags.images import encoding_of_depth
 from pervformer_ros.bags.intake import MessageBundle
 from pervformer_ros.frame import Fault, Frame
@@ -72,7 +72,7 @@ class PerceptionNode(StreamNode):
         self._static_depth = publisher(Image, "~/static_depth", SENSOR_DATA)
         self._memory_status = publisher(WorkingMemoryStatus, "~/memory_status", SENSOR_DATA)
         self._events = publisher(SemanticEvent, "~/events", LATCHED)
-        self._services = [
+        self._memory_services = [
             self.create_service(Trigger, "~/reset_memory", self._on_reset_memory),
             self.create_service(SaveMemory, "~/save_memory", self._on_save_memory),
             self.create_service(LoadMemory, "~/load_memory", self._on_load_memory),
@@ -91,7 +91,7 @@ class PerceptionNode(StreamNode):
             self._events,
         ):
             self.destroy_lifecycle_publisher(publisher)
-        for service in self._services:
+        for service in self._memory_services:
             self.destroy_service(service)
         del self.pipeline
 

@@ -8,11 +8,11 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Point, PoseStamped, TransformStamped
 from nav_msgs.msg import Odometry, Path
+from pervformer_msgs.msg import FeatureArray
 from std_msgs.msg import ColorRGBA
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
-from pervformer_msgs.msg import FeatureArray
 from pervformer_ros.bags.intake import MessageBundle
 from pervformer_ros.frame import Fault, InputError
 from pervformer_ros.geometry import Array
