@@ -3,8 +3,9 @@
 """Pairing of colour, depth and odometry by stamp, in bounded buffers.
 
 Time is the stamps' own: nothing here reads a clock, so that a live stream and a recording of it are
-paired alike. An image waits for its depth and for odometry on both sides of it until the streams
-have moved `max_wait_s` past it; then it goes on with what there is.
+paired alike. An image waits until depth and odometry have come as far as its stamp, so that what
+belongs to it does not depend on which stream was faster. Once the streams have moved on by
+`max_wait_s` since it came, it goes on with what there is.
 """
 
 from collections import deque
@@ -110,14 +111,12 @@ class FrameAssembler(Generic[Colour, Depth]):
         self._max_wait_ns = int(self.config.max_wait_s * NANOSECONDS)
         self._jump_back_ns = int(self.config.jump_back_s * NANOSECONDS)
         self._reset_pending = False
-        self._clear()
-
-    def _clear(self) -> None:
-        self._colour: deque[tuple[int, Colour]] = deque()
+        # Images with their stamps and the time at which each came.
+        self._colour: deque[tuple[int, int, Colour]] = deque()
         self._depth: deque[tuple[int, Depth]] = deque(maxlen=self.config.capacity)
-        self.odometry.clear()
         self._last_colour_ns: int | None = None
-        self._now_ns: int | None = None
+        self._last_depth_ns: int | None = None
+        self._now_ns = 0
 
     def add_colour(self, stamp_ns: int, colour: Colour) -> list[Bundle[Colour, Depth]]:
         """Take a colour image (or whatever the bundle is to be built around)."""
@@ -130,20 +129,23 @@ class FrameAssembler(Generic[Colour, Depth]):
             self.faults.add(
                 Fault.TIME_JUMP_BACK, f"image stamps went back by {jump_s:.3f} s: starting anew"
             )
-            self._clear()
-            self._reset_pending = True
+            self._start_anew(stamp_ns)
+        if self._last_colour_ns is None:
+            self._now_ns = stamp_ns
         self._last_colour_ns = stamp_ns
-        self._colour.append((stamp_ns, colour))
         self._advance(stamp_ns)
+        self._colour.append((stamp_ns, self._now_ns, colour))
         return self._ready()
 
     def add_depth(self, stamp_ns: int, depth: Depth) -> list[Bundle[Colour, Depth]]:
         """Take a depth image."""
-        if self._depth and stamp_ns <= self._depth[-1][0]:
-            if self._depth[-1][0] - stamp_ns < self._jump_back_ns:
-                self._out_of_order("depth", stamp_ns, self._depth[-1][0])
+        last = self._last_depth_ns
+        if last is not None and stamp_ns <= last:
+            if last - stamp_ns < self._jump_back_ns:
+                self._out_of_order("depth", stamp_ns, last)
                 return []
             self._depth.clear()
+        self._last_depth_ns = stamp_ns
         self._depth.append((stamp_ns, depth))
         self._advance(stamp_ns)
         return self._ready()
@@ -163,9 +165,20 @@ class FrameAssembler(Generic[Colour, Depth]):
 
     def flush(self) -> list[Bundle[Colour, Depth]]:
         """Return what still waits, with what there is for it; for the end of a recording."""
-        if self._colour:
-            self._advance(self._colour[-1][0] + self._max_wait_ns + 1)
+        self._now_ns += self._max_wait_ns + 1
         return self._ready()
+
+    def _start_anew(self, stamp_ns: int) -> None:
+        """Forget what is of the time before a jump; the other streams may have jumped already."""
+        self._reset_pending = True
+        self._colour.clear()
+        self._last_colour_ns = None
+        latest_ns = stamp_ns + self._max_wait_ns
+        if self._last_depth_ns is not None and self._last_depth_ns > latest_ns:
+            self._depth.clear()
+            self._last_depth_ns = None
+        if self.odometry.newest_ns is not None and self.odometry.newest_ns > latest_ns:
+            self.odometry.clear()
 
     def _out_of_order(self, stream: str, stamp_ns: int, newest_ns: int) -> None:
         self.faults.add(
@@ -177,7 +190,7 @@ class FrameAssembler(Generic[Colour, Depth]):
         if self._last_colour_ns is None:
             return
         if stamp_ns - self._last_colour_ns <= max(self._jump_back_ns, 2 * self._max_wait_ns):
-            self._now_ns = stamp_ns if self._now_ns is None else max(self._now_ns, stamp_ns)
+            self._now_ns = max(self._now_ns, stamp_ns)
 
     def _ready(self) -> list[Bundle[Colour, Depth]]:
         bundles = []
@@ -186,19 +199,16 @@ class FrameAssembler(Generic[Colour, Depth]):
             bundles.append(bundle)
         return bundles
 
-    def _complete(self, stamp_ns: int, colour: Colour) -> Bundle[Colour, Depth] | None:
+    def _complete(
+        self, stamp_ns: int, came_ns: int, colour: Colour
+    ) -> Bundle[Colour, Depth] | None:
         """Return the bundle of the oldest image, or None while it should still wait."""
-        assert self._now_ns is not None
         overdue = (
-            self._now_ns - stamp_ns > self._max_wait_ns or len(self._colour) > self.config.capacity
+            self._now_ns - came_ns > self._max_wait_ns or len(self._colour) > self.config.capacity
         )
+        if not overdue and not self._others_reached(stamp_ns):
+            return None
         depth = self._match_depth(stamp_ns)
-        if self.config.expect_depth and depth is None and not overdue:
-            return None
-        newest = self.odometry.newest_ns
-        bracketed = newest is not None and newest >= stamp_ns
-        if self.config.expect_odometry and not bracketed and not overdue:
-            return None
         T_odom_base = self.odometry.at(stamp_ns) if self.config.expect_odometry else None
         if self.config.expect_depth and depth is None:
             self.faults.add(
@@ -211,6 +221,15 @@ class FrameAssembler(Generic[Colour, Depth]):
             )
         reset, self._reset_pending = self._reset_pending, False
         return Bundle(stamp_ns, colour, depth, T_odom_base, reset)
+
+    def _others_reached(self, stamp_ns: int) -> bool:
+        """Tell whether nothing that is still to come can belong to an image of this stamp."""
+        expected = []
+        if self.config.expect_depth:
+            expected.append(self._last_depth_ns)
+        if self.config.expect_odometry:
+            expected.append(self.odometry.newest_ns)
+        return all(newest is not None and newest >= stamp_ns for newest in expected)
 
     def _match_depth(self, stamp_ns: int) -> Depth | None:
         if not self.config.expect_depth:

@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 from pervformer_ros.geometry import Array
 
 DISTORTION_MODELS = ("", "plumb_bob", "rational_polynomial")
+# How many coefficients OpenCV's polynomial may have.
+DISTORTION_SIZES = (0, 4, 5, 8, 12, 14)
+# OpenCV's own five steps leave an error of a pixel in the corners of a wide lens; these leave none.
+UNDISTORT_STEPS = (cv2.TERM_CRITERIA_MAX_ITER, 40, 0.0)
+# OpenCV 4 has a name of its own for undistortion with a number of steps.
+_undistort_points = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)
 NANOSECONDS = 1_000_000_000
 
 
@@ -79,7 +85,8 @@ class CameraModel:
         """Refuse an uncalibrated camera.
 
         Raises:
-            InputError: if a focal length or a size is not positive, or a number is not finite.
+            InputError: if a focal length or a size is not positive, a number is not finite, or the
+                distortion is no polynomial of OpenCV's.
         """
         numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
         if min(self.width, self.height) <= 0 or not np.isfinite(numbers).all():
@@ -89,6 +96,12 @@ class CameraModel:
                 Fault.INVALID_CAMERA_INFO,
                 f"focal length is ({self.fx}, {self.fy}): calibrate the camera or fix its "
                 "camera_info publisher",
+            )
+        if len(self.distortion) not in DISTORTION_SIZES:
+            raise InputError(
+                Fault.INVALID_CAMERA_INFO,
+                f"lens distortion has {len(self.distortion)} coefficients: give one of "
+                f"{DISTORTION_SIZES}, as OpenCV's calibration does",
             )
 
     @property
@@ -114,8 +127,15 @@ class CameraModel:
         if not any(self.distortion) or len(uv) == 0:
             return np.asarray(uv, float)
         points = np.ascontiguousarray(uv, float).reshape(-1, 1, 2)
-        D = np.array(self.distortion)
-        return np.asarray(cv2.undistortPoints(points, self.K, D, P=self.K), float).reshape(-1, 2)
+        ideal = _undistort_points(
+            points,
+            self.K,
+            np.array(self.distortion),
+            R=np.eye(3),
+            P=self.K,
+            criteria=UNDISTORT_STEPS,
+        )
+        return np.asarray(ideal, float).reshape(-1, 2)
 
     def back_project(self, uv: NDArray[np.floating], depth: NDArray[np.floating]) -> Array:
         """Return the points (K, 3) in metres that pixels (K, 2) see at depths (K,), along z."""
@@ -126,14 +146,26 @@ class CameraModel:
         return np.stack([x, y, z], axis=1)
 
     def project(self, points: NDArray[np.floating]) -> Array:
-        """Return the pixels (K, 2) of points (K, 3) in the optical frame; NaN behind the camera."""
+        """Return the pixels (K, 2) of points (K, 3) in the optical frame.
+
+        NaN behind the camera, and so far aside that the lens model folds back into the image.
+        """
         points = np.asarray(points, float).reshape(-1, 3)
         uv = np.full((len(points), 2), np.nan)
         front = points[:, 2] > 1e-6
         if front.any():
-            D = np.array(self.distortion) if self.distortion else None
-            pixels, _ = cv2.projectPoints(points[front], np.zeros(3), np.zeros(3), self.K, D)
-            uv[front] = pixels.reshape(-1, 2)
+            uv[front] = self._project(points[front])
+        return uv
+
+    def _project(self, points: NDArray[np.floating]) -> Array:
+        ideal = points[:, :2] / points[:, 2:] * (self.fx, self.fy) + (self.cx, self.cy)
+        if not any(self.distortion):
+            return np.asarray(ideal, float)
+        D = np.array(self.distortion)
+        pixels, _ = cv2.projectPoints(points, np.zeros(3), np.zeros(3), self.K, D)
+        uv = np.asarray(pixels, float).reshape(-1, 2)
+        folded = ~(np.abs(self.undistort(uv) - ideal).max(axis=1) < 1.0)
+        uv[folded] = np.nan
         return uv
 
 
@@ -161,7 +193,7 @@ class Frame:
         """Check that the parts fit each other.
 
         Raises:
-            InputError: SIZE_MISMATCH, WRONG_ENCODING or INVALID_DEPTH, saying which and what to do.
+            InputError: WRONG_ENCODING, SIZE_MISMATCH or INVALID_DEPTH, saying which and what to do.
         """
         if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
             raise InputError(
@@ -182,6 +214,11 @@ class Frame:
                 Fault.SIZE_MISMATCH,
                 f"depth is {'x'.join(map(str, self.depth.shape))} but colour is {height}x{width}: "
                 "publish depth aligned to colour",
+            )
+        if self.depth.dtype != np.float32:
+            raise InputError(
+                Fault.WRONG_ENCODING,
+                f"depth is {self.depth.dtype}: give metres as float32 (decode_depth does)",
             )
         if not np.isfinite(self.depth).all() or self.depth.min() < 0:
             raise InputError(

@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+import cv2
+import numpy as np
+import pytest
+
+from pervformer_ros.features import FeatureSet, OrbExtractor, lift
+from pervformer_ros.frame import CameraModel
+
+CAMERA = CameraModel(160, 120, 120.0, 120.0, 79.5, 59.5)
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    blocks = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    return cv2.resize(blocks, (320, 240), interpolation=cv2.INTER_NEAREST)
+
+
+def test_orb_similarity_is_one_minus_twice_the_share_of_differing_bits(picture):
+    found = OrbExtractor(100)(picture)
+    bits = np.unpackbits(
+        cv2.ORB.create(100, fastThreshold=10).detectAndCompute(
+            cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), None
+        )[1],
+        axis=1,
+    )
+    hamming = (bits[:, None] != bits[None]).sum(axis=2)
+    vectors = found.descriptors.astype(np.float32)
+    np.testing.assert_array_equal(vectors @ vectors.T, 1 - 2 * hamming / 256)
+
+
+def test_orb_keeps_within_its_limit_and_inside_the_image(picture):
+    found = OrbExtractor(50)(picture)
+    assert 0 < len(found.uv) <= 50
+    assert (found.uv >= 0).all()
+    assert (found.uv < (320, 240)).all()
+
+
+@pytest.mark.parametrize("size", [(240, 320), (16, 16)])
+def test_where_nothing_stands_out_there_are_no_keypoints(size):
+    found = OrbExtractor()(np.full((*size, 3), 90, np.uint8))
+    assert found.uv.shape == (0, 2)
+    assert found.score.shape == (0,)
+    assert found.descriptors.shape == (0, 256)
+
+
+def test_features_are_lifted_to_where_the_depth_says():
+    depth = np.full((120, 160), 2.0, np.float32)
+    uv = np.array([[79.5, 59.5], [139.5, 59.5]], np.float32)
+    np.testing.assert_allclose(lift(uv, depth, CAMERA), [[0, 0, 2], [1, 0, 2]], atol=1e-6)
+
+
+@pytest.mark.parametrize("columns_away", range(-3, 4))
+def test_features_at_a_depth_edge_are_not_lifted(columns_away):
+    """The sensor mixes a thing with its background within a pixel of the thing's edge."""
+    depth = np.full((120, 160), 4.0, np.float32)
+    depth[:, :80] = 2.0  # the edge runs between columns 79 and 80
+    uv = np.array([[80 + columns_away, 60]], np.float32)
+    assert np.isnan(lift(uv, depth, CAMERA)).all() == (columns_away in (-1, 0))
+
+
+def test_features_on_a_slanting_floor_are_lifted():
+    depth = np.tile(np.linspace(3, 2, 120, dtype=np.float32)[:, None], (1, 160))
+    uv = np.array([[80.0, 60.0]], np.float32)
+    assert np.isfinite(lift(uv, depth, CAMERA)).all()
+
+
+def test_features_beside_missing_depth_are_not_lifted():
+    depth = np.full((120, 160), 2.0, np.float32)
+    depth[60, 80] = 0
+    uv = np.array([[80, 60], [81, 61], [82, 60]], np.float32)
+    assert np.isnan(lift(uv, depth, CAMERA)).all(axis=1).tolist() == [True, True, False]
+
+
+def test_features_in_the_corners_are_lifted():
+    depth = np.full((120, 160), 2.0, np.float32)
+    uv = np.array([[0, 0], [159.4, 119.4]], np.float32)
+    assert np.isfinite(lift(uv, depth, CAMERA)).all()
+
+
+def test_without_depth_no_point_is_known():
+    uv = np.array([[80, 60]], np.float32)
+    assert np.isnan(lift(uv, None, CAMERA)).all()
+    assert lift(uv[:0], None, CAMERA).shape == (0, 3)
+
+
+def test_parts_of_different_numbers_are_refused():
+    two, three = np.zeros((2, 2), np.float32), np.zeros((3, 3), np.float32)
+    with pytest.raises(ValueError, match="do not fit each other"):
+        FeatureSet(0, 9, 9, two, three, two[:, 0], two[:, 0], np.zeros((2, 8), np.float16))
+    with pytest.raises(ValueError, match="2 features have descriptors"):
+        FeatureSet(0, 9, 9, two, three[:2], two[:, 0], two[:, 0], np.zeros((3, 8), np.float16))
