@@ -21,6 +21,9 @@ DONE := $(VENV)/.done
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INTERFACES := pervformer_msgs scripts/tf2_msgs
 
+# A ROS 2 that is sourced in this shell and the one in .venv are not to be mixed.
+unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH
+
 .DELETE_ON_ERROR:
 .PHONY: setup demo test lint bench clean
 
