@@ -47,8 +47,8 @@ def decode_colour(message: Any) -> NDArray[np.uint8]:
 def decode_depth(message: Any) -> NDArray[np.float32]:
     """Return a depth message as (H, W) float32 metres, 0 where there is none.
 
-    Takes Image 16UC1 or mono16 (millimetres) and 32FC1 (metres), and CompressedImage of
-    compressed_depth_image_transport in both forms.
+    Takes Image 16UC1 or mono16 (millimetres) and 32FC1 (metres), and CompressedImage: both forms of
+    compressed_depth_image_transport, and 16UC1 as a plain PNG.
 
     Raises:
         InputError: WRONG_ENCODING, SIZE_MISMATCH, CORRUPT_IMAGE, or INVALID_DEPTH where a float
@@ -80,27 +80,37 @@ def _clean(depth: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def _decode_compressed_depth(message: Any) -> NDArray[np.float32]:
-    if "compressedDepth" not in message.format:
+    transported = "compressedDepth" in message.format
+    if "rvl" in message.format or not (transported or "png" in message.format):
         raise InputError(
             Fault.WRONG_ENCODING,
-            f"compressed depth has format '{message.format}': use the compressedDepth transport",
+            f"compressed depth has format '{message.format}': use the compressedDepth transport "
+            "with format png",
         )
     data = bytes(message.data)
-    if len(data) <= COMPRESSED_DEPTH_HEADER.size:
+    header = COMPRESSED_DEPTH_HEADER.size if transported else 0
+    if len(data) <= header:
         raise InputError(Fault.CORRUPT_IMAGE, f"compressed depth holds only {len(data)} bytes")
-    _, quant_a, quant_b = COMPRESSED_DEPTH_HEADER.unpack_from(data)
-    raw = _imdecode(data[COMPRESSED_DEPTH_HEADER.size :], cv2.IMREAD_UNCHANGED, "compressed depth")
-    if encoding_of_depth(message) == "16UC1":
-        return raw.astype(np.float32) / MILLIMETRES_PER_METRE
+    code = _imdecode(data[header:], cv2.IMREAD_UNCHANGED, "compressed depth")
+    if code.ndim != 2 or code.dtype != np.uint16:
+        raise InputError(
+            Fault.WRONG_ENCODING,
+            f"compressed depth holds {code.dtype} {code.shape}: publish one channel of 16 bits",
+        )
+    if not transported or encoding_of_depth(message) == "16UC1":
+        return code.astype(np.float32) / MILLIMETRES_PER_METRE
     # 32FC1 travels as 16-bit inverse depth: code = a / z + b, 0 = none.
-    depth = np.zeros(raw.shape, np.float32)
-    np.divide(quant_a, raw.astype(np.float32) - quant_b, out=depth, where=raw > 0)
-    return _clean(depth)
+    _, a, b = COMPRESSED_DEPTH_HEADER.unpack_from(data)
+    with np.errstate(all="ignore"):
+        return _clean(np.where(code > 0, a / (code.astype(np.float32) - np.float32(b)), 0))
 
 
 def _imdecode(data: Any, flags: int, what: str) -> NDArray[Any]:
     buffer = np.frombuffer(bytes(data), np.uint8)
-    image = cv2.imdecode(buffer, flags) if buffer.size else None
+    try:
+        image = cv2.imdecode(buffer, flags)
+    except cv2.error:  # no bytes at all, or a header that promises too large an image
+        image = None
     if image is None:
         raise InputError(Fault.CORRUPT_IMAGE, f"{what} image cannot be decoded: data is damaged")
     return np.asarray(image)
@@ -109,7 +119,8 @@ def _imdecode(data: Any, flags: int, what: str) -> NDArray[Any]:
 def _pixels(message: Any, encoding: str | None = None) -> NDArray[Any]:
     row_bytes = message.width * _bytes_per_pixel(message.encoding)
     expected = message.step * message.height
-    if message.step < row_bytes or len(message.data) < expected or not expected:
+    is_empty = not row_bytes or not message.height
+    if is_empty or message.step < row_bytes or len(message.data) < expected:
         raise InputError(
             Fault.SIZE_MISMATCH,
             f"image says {message.height}x{message.width} {message.encoding} with rows of "
