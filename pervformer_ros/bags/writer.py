@@ -25,7 +25,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 METADATA_VERSION = 8
-LATCHED_TOPICS = ("/tf_static",)
+LATCHED_TOPICS = ("/tf_static", "/ground_truth/events")
 
 
 class BagWriteError(RuntimeError):

@@ -2,16 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What bodies can do: each action is a story, to be joined with `yield from`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pervformer_ros.sim.route import MAX_YAW_RATE, Route
 from pervformer_ros.sim.stage import TICK, Body, Stage, Story
 
 ACCELERATION, BRAKING = 0.6, 0.8
-# Bodies stop this far from what is in their way.
-CLEARANCE = 0.5
 LOOK_AHEAD = 3.5
 LIFT_RATE = 0.25
 STRIDE = 0.72
@@ -32,7 +31,9 @@ def wait_until(condition: Callable[[], bool]) -> Story:
 def follow(stage: Stage, body: Body, route: Route, ignore: set[int] | None = None) -> Story:
     """Go along a route at its speeds; stop for whatever is in the way, but for `ignore`."""
     s = speed = 0.0
-    exempt = {body.id, *(b.id for b in stage.bodies if b.carrier == body.id), *(ignore or ())}
+    exempt = {body.id, *(ignore or ())}
+    if body.id:  # carrier 0 means that nobody carries it
+        exempt |= {b.id for b in stage.bodies if b.carrier == body.id}
     while route.length - s > 1e-3:
         limit = min(
             route.speed_limit(s, BRAKING), _limit_by_obstacles(stage, body, route, s, exempt)
@@ -46,6 +47,21 @@ def follow(stage: Stage, body: Body, route: Route, ignore: set[int] | None = Non
         body.speed = speed
         yield
     body.speed = 0.0
+    body.phase = np.pi * round(body.phase / np.pi)
+
+
+def drive_to(
+    stage: Stage, body: Body, points: Sequence[ArrayLike], speed: float, softness: float = 0.5
+) -> Story:
+    """Turn towards the first point, then go through all of them."""
+    here = np.array([body.x, body.y])
+    # A first point that is here already says nothing about a heading.
+    ways = [here, *(p for p in np.asarray(points, float) if np.hypot(*(p - here)) > 0.05)]
+    if len(ways) < 2:
+        return
+    route = Route(ways, speed, softness)
+    yield from turn(body, route.pose(0.0)[2])
+    yield from follow(stage, body, route)
 
 
 def turn(body: Body, yaw: float) -> Story:
@@ -93,5 +109,5 @@ def _limit_by_obstacles(
     hit = (gaps < body.kind.half_width + 0.1).any(axis=1)
     if not hit.any():
         return np.inf
-    room = distance[int(np.argmax(hit))] - body.kind.reach - CLEARANCE
+    room = distance[int(np.argmax(hit))] - body.kind.reach - body.kind.clearance
     return float(np.sqrt(2 * BRAKING * max(room, 0.0)))

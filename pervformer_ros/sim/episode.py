@@ -67,9 +67,9 @@ class Episode:
     ):
         self.scenario = find(scenario) if isinstance(scenario, str) else scenario
         self.seed = seed
-        self.layout = layout.plan(seed)
-        self._stage = Stage(self.layout, seed, SELF)
+        self._stage = Stage(layout.plan(seed), seed, SELF)
         self.scenario.script(self._stage)
+        self.layout = self._stage.layout
         self.log = self._stage.run(duration or self.scenario.seconds)
         self.bodies: list[Body] = self._stage.bodies
         self.odometry = self._measure_odometry()

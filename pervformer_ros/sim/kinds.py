@@ -38,11 +38,13 @@ class Kind:
     label: its class in the design's words.
     discs: circles along its x axis that cover its footprint: (offset, radius).
     build: makes an individual's model.
+    clearance: how far from an obstacle it stops, metres.
     """
 
     label: str
     discs: tuple[tuple[float, float], ...]
     build: Callable[[np.random.Generator], Model]
+    clearance: float = 0.5
 
     @property
     def half_width(self) -> float:

@@ -117,6 +117,11 @@ class Layout:
         return self.front - 1.7
 
     @property
+    def truck_lane_y(self) -> float:
+        """The y of the lane along the docks in which forklifts turn."""
+        return 4.7
+
+    @property
     def cross_back_y(self) -> float:
         """The y of the back cross-aisle's centre line."""
         return (self.back + self.depth) / 2
@@ -143,9 +148,9 @@ def plan(seed: int) -> Layout:
     rng = stream(seed, "layout")
     count = int(rng.integers(3, 5))
     bays = int(rng.integers(4, 7)) if count == 3 else int(rng.integers(3, 6))
-    front = float(rng.uniform(6.8, 8.2))
+    front = float(rng.uniform(8.6, 9.8))
     back = front + bays * BAY_WIDTH + UPRIGHT
-    depth = back + float(rng.uniform(3.4, 4.4))
+    depth = back + float(rng.uniform(4.6, 5.4))
     levels = _levels(rng)
     aisles, racks, x = _rows(rng, count, bays, front, levels)
     width = x + WALL_GAP
@@ -215,5 +220,5 @@ def _columns(
 ) -> tuple[tuple[float, float], ...]:
     """Stand columns at the ends of the double racks, out of every lane."""
     xs = [r.x - 0.075 for r in racks if r.face == 1 and r.x > 1.0]
-    y = front - 0.45 if rng.random() < 0.5 else front - 3.6
+    y = front - 0.3 if rng.random() < 0.6 else 0.5
     return tuple((x, y) for x in xs)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS messages of what the simulator knows, as rosbags objects."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pervformer_ros.bags.writer import typestore
 from pervformer_ros.frame import NANOSECONDS, CameraModel
 from pervformer_ros.geometry import Array, quaternion
+from pervformer_ros.sim.truth import TrueEvent, TrueObject
 
 JPEG_QUALITY = 92
 
@@ -125,3 +126,45 @@ def static_transforms(stamp_ns: int, transforms: Mapping[tuple[str, str], Array]
         for (parent, child), T in transforms.items()
     ]
     return _type("tf2_msgs/msg/TFMessage")(stamped)
+
+
+def tracked_objects(stamp_ns: int, objects: Sequence[TrueObject]) -> Any:
+    """Return a pervformer_msgs TrackedObjectArray in the map frame."""
+    listed = [_tracked_object(thing) for thing in objects]
+    head = header(stamp_ns, "map")
+    return _type("pervformer_msgs/msg/TrackedObjectArray")(header=head, objects=listed)
+
+
+def semantic_event(event: TrueEvent) -> Any:
+    """Return a pervformer_msgs SemanticEvent in the map frame."""
+    return _type("pervformer_msgs/msg/SemanticEvent")(
+        header=header(event.stamp_ns, "map"),
+        sequence=event.sequence,
+        type=int(event.type),
+        object_id=event.object_id,
+        object_label=event.label,
+        agent_id=event.agent_id,
+        agent_label=event.agent_label,
+        from_pose=pose(event.T_from),
+        to_pose=pose(event.T_to),
+        path_name=event.path_name,
+        confidence=1.0,
+    )
+
+
+def _tracked_object(thing: TrueObject) -> Any:
+    return _type("pervformer_msgs/msg/TrackedObject")(
+        id=thing.id,
+        label=thing.label,
+        score=1.0,
+        state=int(thing.state),
+        moving=thing.moving,
+        motion_probability=float(thing.moving),
+        roi=region(*thing.roi),
+        pose=pose_with_covariance(thing.T_map_object, np.zeros(6)),
+        size=vector(thing.size),
+        velocity=vector(thing.velocity),
+        first_seen=time(thing.first_seen_ns),
+        last_seen=time(thing.last_seen_ns),
+        embedding=np.empty(0, np.float32),
+    )

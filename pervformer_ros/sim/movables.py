@@ -22,6 +22,11 @@ def _pallet(rng: Rng, kinds: tuple[str, ...] = LOADS) -> Model:
     return Rigid(merge([pallet(), goods.placed(0, 0, 0.144)]))
 
 
+def _tall_pallet(rng: Rng) -> Model:
+    goods = load(("stack", "wrapped")[rng.integers(2)], float(rng.uniform(1.75, 1.9)), rng)
+    return Rigid(merge([pallet(), goods.placed(0, 0, 0.144)]))
+
+
 def _box(rng: Rng) -> Model:
     length, width, height = (float(v) for v in rng.uniform((0.4, 0.3, 0.25), (0.7, 0.5, 0.5)))
     return Rigid(carton((length, width, height), int(rng.integers(CARTON_STYLES))))
@@ -91,9 +96,10 @@ PALLET_JACK = Kind("pallet_jack", ((-0.1, 0.3), (0.4, 0.35), (0.95, 0.35)),
 PALLET = Kind("pallet", _PALLET_DISCS, _pallet)
 LOADED_PALLET = Kind("pallet", _PALLET_DISCS, partial(_pallet, kinds=LOADS[:-1]))
 EMPTY_PALLET = Kind("pallet", _PALLET_DISCS, partial(_pallet, kinds=("empty",)))
+TALL_PALLET = Kind("pallet", _PALLET_DISCS, _tall_pallet)
 BOX = Kind("box", ((0.0, 0.35),), _box)
 ROLL_CAGE = Kind("roll_cage", ((-0.15, 0.4), (0.15, 0.4)), _roll_cage)
 CONE = Kind("cone", ((0.0, 0.2),), _cone)
 ROBOT = Kind("robot", ((-0.2, 0.35), (0.2, 0.35)), lambda rng: Rigid(mobile_robot(rng)))
 # The robot with the camera: it never sees itself.
-SELF = Kind("robot", ((0.0, 0.38),), lambda rng: Rigid(merge([])))
+SELF = Kind("robot", ((0.0, 0.38),), lambda rng: Rigid(merge([])), clearance=1.0)

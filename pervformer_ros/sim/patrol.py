@@ -26,8 +26,8 @@ def loop_points(layout: Layout, up: int, down: int, shift: float = 0.0) -> list[
     a, b = layout.crossing(up, "front"), layout.crossing(up, "back")
     c, d = layout.crossing(down, "back"), layout.crossing(down, "front")
     clockwise = 1.0 if down > up else -1.0
-    # To the right of a clockwise loop is inwards.
-    x, y = np.array([shift * clockwise, 0.0]), np.array([0.0, shift])
+    # To the right is inwards on a clockwise loop and outwards on the other.
+    x, y = np.array([shift, 0.0]), np.array([0.0, shift * clockwise])
     return [a + x + y, b + x - y, c - x - y, d - x + y]
 
 
@@ -76,7 +76,7 @@ def place(
     gaps = np.hypot(*(discs[:, None, :2] - others[None, :, :2]).transpose(2, 0, 1))
     if (gaps > discs[:, None, 2] + others[None, :, 2] + ELBOW_ROOM - 0.2).all():
         return body
-    stage.bodies.pop()
+    stage.remove(body)
     return None
 
 

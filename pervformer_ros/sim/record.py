@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Record an episode as a bag with its ground truth."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pervformer_ros.bags.writer import BagWriter
 from pervformer_ros.sim import messages
 from pervformer_ros.sim.episode import TICKS_PER_FRAME, Episode, Shot
 from pervformer_ros.sim.stage import TICK
+from pervformer_ros.sim.truth import Observer
 
 COLOUR = "/camera/color/image_raw"
 COLOUR_JPEG = "/camera/color/image_raw/compressed"
@@ -21,6 +23,8 @@ ODOMETRY = "/odom"
 TF_STATIC = "/tf_static"
 TRUE_ODOMETRY = "/ground_truth/odom"
 TRUE_INSTANCES = "/ground_truth/instance"
+TRUE_OBJECTS = "/ground_truth/objects"
+TRUE_EVENTS = "/ground_truth/events"
 _EXACT = np.full(6, 1e-9)
 _WHEELS = np.array([1e-3, 1e-3, 1e6, 1e6, 1e6, 3e-3])
 
@@ -55,12 +59,18 @@ def simulate(
         start = episode.stamp_ns(0)
         T = {("base_link", "camera_color_optical_frame"): episode.T_base_camera}
         bag.write(TF_STATIC, messages.static_transforms(start, T), start)
+        observer = Observer(episode)
         for shot in episode.shots():
             last = min(shot.tick + TICKS_PER_FRAME, len(episode.log))
             for tick in range(shot.tick, last):
                 bag.write(ODOMETRY, wheel_message(episode, tick), episode.stamp_ns(tick))
             for topic, message in shot_messages(episode, shot, raw).items():
                 bag.write(topic, message, shot.frame.stamp_ns)
+            objects, events = observer.observe(shot)
+            stamp = shot.frame.stamp_ns
+            bag.write(TRUE_OBJECTS, messages.tracked_objects(stamp, objects), stamp)
+            for event in events:
+                bag.write(TRUE_EVENTS, messages.semantic_event(event), stamp)
             if progress is not None:
                 progress(shot.index + 1, len(episode))
     return out
@@ -102,4 +112,15 @@ def _true_twist(episode: Episode, tick: int) -> tuple[float, float]:
 
 
 def _notes(episode: Episode) -> dict[str, str]:
-    return {"scenario": episode.scenario.name, "seed": str(episode.seed)}
+    """Return what a reader may want to know: where the bag is from, and the named paths."""
+    paths = [
+        {"name": p.name, "centre_line": p.centre_line.tolist(), "half_width": p.half_width}
+        for p in episode.layout.paths()
+    ]
+    T_map_odom = episode.T_map_base(0).tolist()
+    return {
+        "scenario": episode.scenario.name,
+        "seed": str(episode.seed),
+        "paths": json.dumps(paths),
+        "T_map_odom": json.dumps(T_map_odom),
+    }

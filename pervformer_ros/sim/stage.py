@@ -90,6 +90,7 @@ class Stage:
         """Put the robot on the stage."""
         self.rng = stream(self.seed, "stage")
         self._stories: list[Story] = []
+        self._discs: tuple[float, Array, NDArray[np.intp]] | None = None
         self.add(self.robot_kind, 0.0, 0.0)
 
     @property
@@ -103,7 +104,19 @@ class Stage:
         model = kind.build(stream(self.seed, "body", number))
         body = Body(number, kind, model, x, y, 0.0, yaw)
         self.bodies.append(body)
+        self._discs = None
         return body
+
+    def remove(self, body: Body) -> None:
+        """Take away the body that was added last.
+
+        Raises:
+            ValueError: if another was added since.
+        """
+        if body is not self.bodies[-1]:
+            raise ValueError("only the body that was added last can be taken away again")
+        self.bodies.pop()
+        self._discs = None
 
     def tell(self, story: Story) -> None:
         """Let a story run from now on."""
@@ -125,15 +138,29 @@ class Stage:
 
     def obstacles(self, ignore: set[int]) -> Array:
         """Return the discs (K, 3) of all present bodies not in `ignore`."""
-        found = [b.discs() for b in self.bodies if b.present and b.id not in ignore]
-        return np.concatenate(found) if found else np.empty((0, 3))
+        discs, owner = self._all_discs()
+        keep = ~np.isin(owner, list(ignore))
+        return discs[keep]
+
+    def _all_discs(self) -> tuple[Array, NDArray[np.intp]]:
+        """Return every present body's discs and whose they are; worked out once per tick."""
+        if self._discs is None or self._discs[0] != self.time:
+            found = [(b.discs(), b.id) for b in self.bodies if b.present]
+            discs = np.concatenate([d for d, _ in found])
+            owner = np.concatenate([np.full(len(d), i) for d, i in found])
+            self._discs = self.time, discs, owner
+        return self._discs[1:]
 
     def _advance(self) -> None:
         self._stories = [story for story in self._stories if next(story, True) is None]
+        self.settle()
+        self.time += TICK
+
+    def settle(self) -> None:
+        """Bring every carried body to where its carrier has it."""
         for body in self.bodies:
             if body.carrier:
                 self._carry(body, self.bodies[body.carrier])
-        self.time += TICK
 
     @staticmethod
     def _carry(body: Body, carrier: Body) -> None:

@@ -2,6 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scenarios; importing this registers them."""
 
-from pervformer_ros.sim.scenarios import loops
+from pervformer_ros.sim.scenarios import goods, loops, people
 
-__all__ = ["loops"]
+__all__ = ["goods", "loops", "people"]

@@ -1,0 +1,315 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Ground truth as a perfect observer at the robot's place would have it.
+
+The observer sees what the ideal picture shows, knows every thing again, and remembers where it last
+saw it. It never looks at the scenario's script: objects and events follow from poses and from what
+was visible alone.
+
+An object is *seen* in a frame that shows MIN_PIXELS of it. Its *home* is where it was last seen at
+rest. Events, each at the first frame that shows it:
+
+    APPEARED        it is seen for the first time
+    STARTED_MOVING  it is seen in motion, NOTICEABLE away from its home
+    STOPPED         it is seen at rest after it was last seen in motion
+    MOVED           it is seen at rest farther than RELOCATED from its home
+    REMOVED         its home is seen empty, and it is not seen elsewhere
+    PATH_BLOCKED    it is seen at rest on a path on which nothing was known to stand
+    PATH_CLEARED    the last thing known to stand on a path is seen off it, or its home seen empty
+
+The agent is whoever carried the object while both were seen.
+"""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+from pervformer_ros.frame import CameraModel
+from pervformer_ros.geometry import Array, invert, transform_points
+from pervformer_ros.memory.events import EventType
+from pervformer_ros.memory.objects import ObjectState
+from pervformer_ros.sim.boxes import BodyBoxes, footprint
+from pervformer_ros.sim.episode import Episode, Shot
+from pervformer_ros.sim.layout import Path
+
+# Of 320 x 240; scaled with the picture.
+MIN_PIXELS = 50
+NOTICEABLE = 0.10
+RELOCATED = 0.30
+# A place is seen empty when most sample points in it are in view and looked through.
+IN_VIEW, LOOKED_THROUGH = 0.5, 0.8
+EMPTY_RANGE = 8.0
+_SAMPLES = np.stack(np.meshgrid(*[np.linspace(-0.4, 0.4, 3)] * 3), axis=-1).reshape(-1, 3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrueObject:
+    """One object at one frame.
+
+    T_map_object: pose of the middle of its box. size: (3,) extents along its own axes.
+    velocity: (3,) of the middle, map frame. pixels: how many show it.
+    roi: x, y, width, height of those, zero where none.
+    """
+
+    id: int
+    label: str
+    state: ObjectState
+    moving: bool
+    T_map_object: Array
+    size: Array
+    velocity: Array
+    pixels: int
+    roi: tuple[int, int, int, int]
+    first_seen_ns: int
+    last_seen_ns: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrueEvent:
+    """One change, at the first frame that shows it."""
+
+    stamp_ns: int
+    sequence: int
+    type: EventType
+    object_id: int
+    label: str
+    T_from: Array
+    T_to: Array
+    agent_id: int = 0
+    agent_label: str = ""
+    path_name: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Belief:
+    """What the observer knows of one body; one that is gone is listed once more, then dropped."""
+
+    first_seen_ns: int
+    last_seen_ns: int
+    moving: bool
+    home: Array | None = None
+    gone: bool = False
+    dropped: bool = False
+    agent: int = 0
+
+
+@dataclass(eq=False)
+class Observer:
+    """Watches an episode's shots in order."""
+
+    episode: Episode
+    _beliefs: dict[int, _Belief] = field(default_factory=dict)
+    _blockers: dict[str, dict[int, Array]] = field(default_factory=dict)
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        """Measure bodies and paths once."""
+        e = self.episode
+        self._boxes = BodyBoxes(e.bodies, e.log)
+        self._paths = e.layout.paths()
+        self._blockers = {path.name: {} for path in self._paths}
+        self._min_pixels = MIN_PIXELS * e.camera.width * e.camera.height / (320 * 240)
+
+    def observe(self, shot: Shot) -> tuple[list[TrueObject], list[TrueEvent]]:
+        """Return every object seen so far and what changed in this frame."""
+        count = len(self.episode.bodies)
+        pixels = np.bincount(shot.render.instance.ravel(), minlength=count)
+        areas = find_objects(shot.render.instance.astype(np.int32), max_label=count - 1)
+        events: list[TrueEvent] = []
+        for body in range(1, count):
+            if pixels[body] >= self._min_pixels:
+                self._see(shot, body, pixels, events)
+            else:
+                self._miss(shot, body, events)
+        for path in self._paths:
+            self._watch(shot, path, pixels, events)
+        objects = [
+            self._describe(shot, body, int(pixels[body]), areas[body - 1])
+            for body, belief in sorted(self._beliefs.items())
+            if not belief.dropped
+        ]
+        for belief in self._beliefs.values():
+            belief.dropped = belief.gone
+        return objects, events
+
+    def _see(
+        self, shot: Shot, body: int, pixels: NDArray[np.intp], events: list[TrueEvent]
+    ) -> None:
+        tick, stamp = shot.tick, shot.frame.stamp_ns
+        moving = bool(self._boxes.moving[tick, body])
+        pose = self._boxes.pose(tick, body)
+        belief = self._beliefs.get(body)
+        if belief is None:
+            belief = self._beliefs[body] = _Belief(stamp, stamp, moving)
+            self._emit(events, shot, EventType.APPEARED, body, pose, pose)
+        belief.last_seen_ns, belief.gone, belief.dropped = stamp, False, False
+        carrier = int(self.episode.log.carrier[tick, body])
+        if carrier and pixels[carrier] >= self._min_pixels:
+            belief.agent = carrier
+        if moving:
+            self._see_moving(shot, body, belief, pose, events)
+        else:
+            self._see_at_rest(shot, body, belief, pose, events)
+
+    def _see_moving(
+        self, shot: Shot, body: int, belief: _Belief, pose: Array, events: list[TrueEvent]
+    ) -> None:
+        if belief.moving or belief.home is None:
+            return
+        if _distance(pose, belief.home) > NOTICEABLE:
+            belief.moving = True
+            kind = EventType.STARTED_MOVING
+            self._emit(events, shot, kind, body, belief.home, pose, belief.agent)
+
+    def _see_at_rest(
+        self, shot: Shot, body: int, belief: _Belief, pose: Array, events: list[TrueEvent]
+    ) -> None:
+        if belief.moving:
+            belief.moving = False
+            self._emit(events, shot, EventType.STOPPED, body, pose, pose, belief.agent)
+        if belief.home is None:
+            belief.home = pose
+        elif _distance(pose, belief.home) > RELOCATED:
+            self._emit(events, shot, EventType.MOVED, body, belief.home, pose, belief.agent)
+            belief.home = pose
+        if not self.episode.log.carrier[shot.tick, body]:
+            belief.agent = 0
+
+    def _miss(self, shot: Shot, body: int, events: list[TrueEvent]) -> None:
+        belief = self._beliefs.get(body)
+        if belief is None or belief.moving or belief.gone or belief.home is None:
+            return
+        present = self.episode.log.present[shot.tick, body]
+        if present and _distance(self._boxes.pose(shot.tick, body), belief.home) <= RELOCATED:
+            return
+        if self._seen_empty(shot, belief.home, self._boxes.size[body]):
+            belief.gone = True
+            self._emit(events, shot, EventType.REMOVED, body, belief.home, belief.home)
+
+    def _watch(
+        self, shot: Shot, path: Path, pixels: NDArray[np.intp], events: list[TrueEvent]
+    ) -> None:
+        """Keep account of what is known to stand on a path."""
+        known = self._blockers[path.name]
+        was_clear, left = not known, None
+        for body, belief in self._beliefs.items():
+            pose = self._boxes.pose(shot.tick, body)
+            if pixels[body] < self._min_pixels:
+                away = body in known and self._left(shot, body, known[body])
+            else:
+                on = on_path(path, footprint(pose, self._boxes.size[body]))
+                away = body in known and not on
+                if on and not belief.moving:
+                    known[body] = pose
+            if away:
+                left = body, known.pop(body)
+        if was_clear and known:
+            body, pose = next(iter(known.items()))
+            self._emit(events, shot, EventType.PATH_BLOCKED, body, pose, pose, path=path.name)
+        if left is not None and not known:
+            body, pose = left
+            agent = self._beliefs[body].agent
+            self._emit(events, shot, EventType.PATH_CLEARED, body, pose, pose, agent, path.name)
+
+    def _left(self, shot: Shot, body: int, place: Array) -> bool:
+        """Return whether an unseen body is gone from a place and the place is seen empty."""
+        present = self.episode.log.present[shot.tick, body]
+        if present and _distance(self._boxes.pose(shot.tick, body), place) <= RELOCATED:
+            return False
+        return self._seen_empty(shot, place, self._boxes.size[body])
+
+    def _seen_empty(self, shot: Shot, place: Array, size: Array) -> bool:
+        T_camera_place = invert(shot.T_map_base @ self.episode.T_base_camera) @ place
+        points = transform_points(T_camera_place, _SAMPLES * size)
+        return seen_through(shot.render.depth, self.episode.camera, points)
+
+    def _describe(
+        self, shot: Shot, body: int, pixels: int, area: tuple[slice, slice] | None
+    ) -> TrueObject:
+        belief, boxes = self._beliefs[body], self._boxes
+        roi = (0, 0, 0, 0)
+        if area is not None:
+            rows, columns = area
+            roi = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        if belief.gone:
+            state = ObjectState.GONE
+        elif pixels >= self._min_pixels:
+            state = ObjectState.VISIBLE
+        else:
+            state, roi = ObjectState.REMEMBERED, (0, 0, 0, 0)
+        return TrueObject(
+            id=body,
+            label=self.episode.bodies[body].kind.label,
+            state=state,
+            moving=bool(boxes.moving[shot.tick, body]),
+            T_map_object=boxes.pose(shot.tick, body),
+            size=boxes.size[body],
+            velocity=boxes.velocity(shot.tick, body),
+            pixels=pixels,
+            roi=roi,
+            first_seen_ns=belief.first_seen_ns,
+            last_seen_ns=belief.last_seen_ns,
+        )
+
+    def _emit(
+        self,
+        events: list[TrueEvent],
+        shot: Shot,
+        kind: EventType,
+        body: int,
+        T_from: Array,
+        T_to: Array,
+        agent: int = 0,
+        path: str = "",
+    ) -> None:
+        self._count += 1
+        bodies = self.episode.bodies
+        events.append(
+            TrueEvent(
+                stamp_ns=shot.frame.stamp_ns,
+                sequence=self._count,
+                type=kind,
+                object_id=body,
+                label=bodies[body].kind.label,
+                T_from=T_from,
+                T_to=T_to,
+                agent_id=agent,
+                agent_label=bodies[agent].kind.label if agent else "",
+                path_name=path,
+            )
+        )
+
+
+def on_path(path: Path, corners: Array) -> bool:
+    """Return whether a footprint (4, 2) reaches into the strip around a path's centre line."""
+    f = np.linspace(0, 1, 9)
+    left = corners[0] + f[:, None] * (corners[3] - corners[0])
+    right = corners[1] + f[:, None] * (corners[2] - corners[1])
+    points = (left[None] + f[:, None, None] * (right - left)[None]).reshape(-1, 2)
+    for start, end in pairwise(path.centre_line):
+        along = (end - start) / np.linalg.norm(end - start)
+        across = np.array([-along[1], along[0]])
+        s, d = (points - start) @ along, (points - start) @ across
+        inside = (s >= 0) & (s <= np.linalg.norm(end - start)) & (np.abs(d) <= path.half_width)
+        if inside.any():
+            return True
+    return False
+
+
+def seen_through(depth: NDArray[np.float32], camera: CameraModel, points: Array) -> bool:
+    """Return whether a picture's depth proves that nothing is at points (K, 3), optical frame."""
+    uv = np.rint(camera.project(points))
+    inside = (uv >= 0).all(axis=1) & (uv < (camera.width, camera.height)).all(axis=1)
+    inside &= points[:, 2] <= EMPTY_RANGE
+    if inside.mean() < IN_VIEW:
+        return False
+    columns, rows = uv[inside].astype(int).T
+    behind = depth[rows, columns] > points[inside, 2] + 0.05
+    return bool(behind.mean() >= LOOKED_THROUGH)
+
+
+def _distance(T_0: Array, T_1: Array) -> float:
+    return float(np.linalg.norm(T_0[:3, 3] - T_1[:3, 3]))
