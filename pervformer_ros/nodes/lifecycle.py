@@ -82,6 +82,7 @@ class StreamNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start working."""
+        super().on_activate(state)
         self.faults = FaultLog()
         self.reporter = FaultReporter(self, self.faults)
         self.intake = Intake(self.intake_config, self.faults)
@@ -97,11 +98,11 @@ class StreamNode(LifecycleNode):
             on_odometry = self.offering(self.intake.on_odometry)
             self._inputs.append(self.create_subscription(Odometry, "/odom", on_odometry, ODOMETRY))
         self._timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
-        return super().on_activate(state)
+        return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop working and unsubscribe; what is remembered stays."""
-        self._stop()
+        self.stop()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -111,7 +112,7 @@ class StreamNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop from any state."""
-        self._stop()
+        self.stop()
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
@@ -149,7 +150,8 @@ class StreamNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         self._diagnostics.publish(array(self, self.statuses(self.reporter.recent())))
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End the work and the subscriptions, if there are any."""
         if self._worker is None:
             return
         self._worker.stop()
@@ -178,6 +180,6 @@ def run(make_node: Callable[[], StreamNode], args: list[str] | None = None) -> N
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        node.on_shutdown(node.current_state) if hasattr(node, "current_state") else node._stop()
+        node.stop()
         node.destroy_node()
         rclpy.try_shutdown()
