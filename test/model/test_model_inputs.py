@@ -93,6 +93,19 @@ def test_untrained_heads_expect_little() -> None:
     assert ((percept.probe_box > 0) & (percept.probe_box < 1)).all()
 
 
+def test_what_a_token_knows_comes_out_where_the_token_is() -> None:
+    model = stirred_model("tiny")
+    tokens, skip = torch.randn(1, 4 * 6, 48), torch.randn(1, 24, 8, 12)
+    other = tokens.clone()
+    other[:, 2 * 6 + 4] += 1.0  # row 2, column 4
+    with torch.inference_mode():
+        heat, changed = (model.heads.patches(x, skip)["heat"] for x in (tokens, other))
+    rows, columns = (heat != changed)[0].any(dim=0).nonzero().unbind(dim=1)
+    # Cells 4 and 5 by 8 and 9 are its own; two 3x3 convolutions reach two cells beyond.
+    assert (rows.min(), rows.max()) == (4 - 2, 5 + 2)
+    assert (columns.min(), columns.max()) == (8 - 2, 9 + 2)
+
+
 def test_between_its_cells_a_map_is_read_linearly() -> None:
     rows, columns = torch.meshgrid(torch.arange(4.0), torch.arange(6.0), indexing="ij")
     maps = torch.stack([columns, rows, torch.ones(4, 6)])[None]

@@ -70,6 +70,14 @@ def test_an_enlarged_image_gives_enlarged_coordinates(perceiver: Perceiver) -> N
     np.testing.assert_allclose(3 * a.keypoints.uv + 1, b.keypoints.uv, atol=1e-2)
 
 
+def test_of_many_depths_one_is_taken_never_a_mixture(perceiver: Perceiver) -> None:
+    rgb = image().repeat(2, axis=0).repeat(2, axis=1)
+    depth = np.random.default_rng(3).choice([0.0, 1.0, 6.0], rgb.shape[:2]).astype(np.float32)
+    large, _ = perceiver.perceive(rgb, depth, 0.1, perceiver.init_state())
+    taken, _ = perceiver.perceive(image(), depth[1::2, 1::2], 0.1, perceiver.init_state())
+    np.testing.assert_array_equal(large.detections.score, taken.detections.score)
+
+
 def test_a_mask_stays_in_its_box(perceiver: Perceiver) -> None:
     percept, _ = perceiver.perceive(image(128, 192), None, 0.1, perceiver.init_state())
     for mask, box in zip(percept.detections.mask, percept.detections.box, strict=True):

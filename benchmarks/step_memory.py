@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Does memory grow while PervFormer looks on? Resident set size over many frames.
+
+    python benchmarks/step_memory.py [--variant small] [--steps 20000] [--threads N] [--json]
+
+Every frame is a new image, handed to a Perceiver together with what the frame before proposed.
+The growth printed is from the end of the warm-up, by when every allocator has what it needs.
+"""
+
+import argparse
+import json
+import sys
+
+import numpy as np
+import psutil
+
+from pervformer_ros.model import openmp  # noqa: F401  before torch
+
+# isort: split
+import torch
+
+from pervformer_ros.model import Perceiver, load_model, state_bytes
+
+WARM_UP = 500
+IMAGE = (240, 320)
+BAR = 40
+
+
+def show(done: int, total: int, mebibytes: float) -> None:
+    """Draw the progress bar on a terminal."""
+    if sys.stderr.isatty():
+        bar = "#" * (BAR * done // total)
+        print(f"\r[{bar:{BAR}}] {done}/{total}  {mebibytes:.1f} MiB", end="", file=sys.stderr)
+
+
+def main() -> None:
+    """Run the frames and print the first and the last size."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--variant", default="small")
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    options = parser.parse_args()
+
+    warm_up = min(WARM_UP, options.steps // 2)
+    process = psutil.Process()
+    perceiver = Perceiver(load_model(None, options.variant).model, threads=options.threads)
+    random = np.random.default_rng(0)
+    state, update = perceiver.init_state(), None
+    bytes_at_first = state_bytes(state)
+    sizes = []  # MiB after each frame since the warm-up
+    for step in range(1, options.steps + 1):
+        rgb = random.integers(0, 256, (*IMAGE, 3), np.uint8)
+        depth = random.uniform(0.5, 6.0, IMAGE).astype(np.float32)
+        percept, state = perceiver.perceive(rgb, depth, 1 / 15, state, update)
+        update = percept.update
+        size = process.memory_info().rss / 2**20
+        if step > warm_up:
+            sizes.append(size)
+        if step % 50 == 0:
+            show(step, options.steps, size)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    result = {
+        "steps": options.steps,
+        "warm_up": warm_up,
+        "first_mib": round(sizes[0], 1),
+        "last_mib": round(sizes[-1], 1),
+        "largest_mib": round(max(sizes), 1),
+        "growth_percent": round(100.0 * (sizes[-1] / sizes[0] - 1.0), 2),
+        "state_bytes_first": bytes_at_first,
+        "state_bytes_last": state_bytes(state),
+        "state_finite": all(bool(torch.isfinite(x.float()).all()) for x in state),
+    }
+    if options.json:
+        print(json.dumps(result))
+        return
+    for name, value in result.items():
+        print(f"{name:20} {value}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Frames per second of PervFormer on this machine, next to what the machine itself can do.
+
+    python benchmarks/step_speed.py [--variant small] [--threads 2] [--frames 200] [--json]
+
+Every head is on. "step" is the network alone; "perceive" is everything from a camera's uint8
+640x480 image and depth to objects, keypoints, motion and the memory's births and releases. Frame n
+is given the memory that frame n - 1 left. The rate of float32 matrix products tells a slow machine
+from a slow program; the load average tells a busy machine from both.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pervformer_ros.model import openmp  # noqa: F401  before torch
+
+# isort: split
+import torch
+
+from pervformer_ros.model import Perceiver, ProbeUpdate, VideoInput, load_model, state_bytes
+
+WARM_UP = 20
+IMAGE = (480, 640)
+MATRIX = 1024
+
+
+def measure(call: Callable[[], object], count: int) -> list[float]:
+    """Return the milliseconds that each of `count` calls takes, after a warm-up."""
+    for _ in range(WARM_UP):
+        call()
+    times = []
+    for _ in range(count):
+        start = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def matrix_rate() -> float:
+    """Return the float32 matrix products of this machine in GFLOP/s, the median of 20."""
+    a, b = torch.rand(2, MATRIX, MATRIX)
+    milliseconds = statistics.median(measure(lambda: torch.mm(a, b), 20))
+    return 2 * MATRIX**3 / milliseconds / 1e6
+
+
+def time_step(perceiver: Perceiver, count: int) -> list[float]:
+    """Time the network alone."""
+    height, width = perceiver.model.config.image_size
+    births = ProbeUpdate.none(1, perceiver.model.config.probes)
+    frame = VideoInput(
+        rgb=torch.rand(1, 3, height, width),
+        inverse_depth=torch.rand(1, 1, height, width),
+        depth_valid=torch.ones(1, 1, height, width),
+        dt=torch.full((1,), 1 / 15),
+        reset=torch.zeros(1, dtype=torch.bool),
+        birth=births.birth,
+        birth_box=births.birth_box,
+        release=births.release,
+    )
+    state = perceiver.init_state()
+
+    @torch.inference_mode()
+    def step() -> None:
+        nonlocal state
+        _, state = perceiver.model.step(frame, state)
+
+    return measure(step, count)
+
+
+def time_perceive(perceiver: Perceiver, count: int) -> list[float]:
+    """Time everything from arrays to arrays."""
+    random = np.random.default_rng(0)
+    rgb = random.integers(0, 256, (*IMAGE, 3), np.uint8)
+    depth = random.uniform(0.5, 6.0, IMAGE).astype(np.float32)
+    state, update = perceiver.init_state(), None
+
+    def perceive() -> None:
+        nonlocal state, update
+        percept, state = perceiver.perceive(rgb, depth, 1 / 15, state, update)
+        update = percept.update
+
+    return measure(perceive, count)
+
+
+def summarise(name: str, milliseconds: list[float]) -> dict[str, Any]:
+    """Return one row of the table."""
+    median = statistics.median(milliseconds)
+    return {
+        "what": name,
+        "ms_median": round(median, 2),
+        "ms_p95": round(float(np.percentile(milliseconds, 95)), 2),
+        "ms_min": round(min(milliseconds), 2),
+        "frames_per_s": round(1e3 / median, 1),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--variant", default="small")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    options = parser.parse_args()
+
+    torch.set_num_threads(options.threads)
+    loaded = load_model(None, options.variant)
+    perceiver = Perceiver(loaded.model)
+    rate = matrix_rate()
+    rows = [
+        summarise("step", time_step(perceiver, options.frames)),
+        summarise("perceive", time_perceive(perceiver, options.frames)),
+    ]
+    result = {
+        "model": loaded.info.name,
+        "parameters": sum(p.numel() for p in loaded.model.parameters()),
+        "state_bytes": state_bytes(perceiver.init_state()),
+        "threads": options.threads,
+        "matrix_gflop_per_s": round(rate, 1),
+        "load_average_1min": round(os.getloadavg()[0], 2),
+        "rows": rows,
+    }
+    if options.json:
+        print(json.dumps(result))
+        return
+    for name, value in list(result.items())[:-1]:
+        print(f"{name:20} {value}")
+    print(f"{'':20} {'median ms':>10} {'p95 ms':>10} {'min ms':>10} {'frames/s':>10}")
+    for row in rows:
+        what, *figures = row.values()
+        print(f"{what:20} " + " ".join(f"{figure:10}" for figure in figures))
+
+
+if __name__ == "__main__":
+    main()
