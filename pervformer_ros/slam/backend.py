@@ -18,13 +18,15 @@ from pervformer_ros.slam.history import History
 from pervformer_ros.slam.keyframe import KeyframeMap, make_keyframe, usable
 from pervformer_ros.slam.motion import MotionModel, PoseEstimate
 from pervformer_ros.slam.odometry import Odometer, OdometryNoise, Reading, link
-from pervformer_ros.slam.tracking import Fix, Tracker, View, allowed_by, fuse, make_view
+from pervformer_ros.slam.tracking import Attempt, Fix, Tracker, View, fuse, make_view
 
 # After so many frames in a row without sight or odometry, what is seen starts a new piece of map.
-LOST_PATIENCE = 10
+LOST_PATIENCE = 3
 START_SIGMA = 1e-3
 # A keyframe must offer so many times the features that a fix needs.
 KEYFRAME_FEATURES = 2
+# Tracking that rests on fewer than so many times the matches it needs is about to be lost.
+KEYFRAME_INLIERS = 5
 
 
 class TrackingState(str, Enum):
@@ -76,7 +78,7 @@ class SlamBackend:
         )
         self._odometer = Odometer()
         self._motion = MotionModel(self._odometry_noise)
-        self._tracker = Tracker(self.config)
+        self._tracker = Tracker(self.config, self._odometry_noise)
         self._keyframes = KeyframeMap()
         self._graph = GraphOptimiser()
         self._history = History()
@@ -109,14 +111,16 @@ class SlamBackend:
         reading = self._odometer.read(features.stamp_ns, T_odom_base)
         prediction = self._predict(features.stamp_ns, reading)
         # Register the view to the keyframes it should overlap.
-        view = make_view(features, camera, T_base_camera, self.config.min_static_probability)
-        matched, found = self._register(view, prediction)
-        # Fuse the fixes that the prediction allows.
-        fixes = self._allowed(found, prediction)
+        view = make_view(
+            features, camera, T_base_camera, reading, self.config.min_static_probability
+        )
+        attempts = self._register(view, prediction, self._candidates())
+        # Fuse what they tell with the prediction.
+        fixes = [attempt.fix for attempt in attempts if attempt.fix]
         tracked = fuse(prediction, fixes, self._keyframes.poses)
-        state = self._judge(fixes, reading)
+        state = self._judge(features, fixes, reading)
         # Keep the view as a keyframe if it shows something new, and let the graph settle.
-        is_keyframe = self._shows_something_new(features, fixes, tracked, state)
+        is_keyframe = self._is_worth_keeping(features, attempts, tracked, state)
         estimate = tracked
         if is_keyframe:
             estimate = self._add_keyframe(features, view, reading, fixes, tracked)
@@ -133,9 +137,9 @@ class SlamBackend:
             T_map_odom=self._T_map_odom,
             is_keyframe=is_keyframe,
             inliers=max((fix.inliers for fix in fixes), default=0),
-            matched=matched,
+            matched=max((attempt.matched for attempt in attempts), default=0),
             state=state,
-            warnings=self._warnings(len(found) - len(fixes)),
+            warnings=self._warnings(attempts),
         )
 
     def trajectory(self) -> Trajectory:
@@ -187,50 +191,57 @@ class SlamBackend:
         T_map_base = np.eye(4) if reading is None else reading.T_odom_base
         return PoseEstimate(T_map_base, se3.isotropic(START_SIGMA, START_SIGMA))
 
+    def _candidates(self) -> int:
+        # A frame that follows a lost one has more to search and nothing to lose.
+        lost = self._frames_lost > 0
+        return self.config.linked_keyframes if lost else self.config.tracked_keyframes
+
     def _register(
-        self, view: View, prediction: PoseEstimate, done: Sequence[Fix] = (), count: int = 0
-    ) -> tuple[int, list[Fix]]:
-        """Return the most features that matched a keyframe, and the fixes to those that agree."""
-        matched, fixes = 0, []
+        self, view: View, prediction: PoseEstimate, count: int, done: Sequence[Fix] = ()
+    ) -> list[Attempt]:
+        """Register the view to at most `count` keyframes, but for those already `done`."""
         T_map_camera = prediction.T_map_base @ view.T_base_camera
-        for keyframe in self._keyframes.overlapping(
-            T_map_camera, view.camera, count or self.config.tracked_keyframes
-        ):
-            if any(fix.keyframe == keyframe.id for fix in done):
-                continue
-            T_map_keyframe = self._keyframes.poses[keyframe.id]
-            pairs, fix = self._tracker.fix(view, keyframe, T_map_keyframe, prediction)
-            matched = max(matched, pairs)
-            if fix is not None:
-                fixes.append(fix)
-        return matched, fixes
+        skipped = {fix.keyframe for fix in done}
+        return [
+            self._tracker.track(view, keyframe, self._keyframes.poses[keyframe.id], prediction)
+            for keyframe in self._keyframes.overlapping(T_map_camera, view.camera, count)
+            if keyframe.id not in skipped
+        ]
 
-    def _allowed(self, fixes: Sequence[Fix], prediction: PoseEstimate) -> list[Fix]:
-        poses = self._keyframes.poses
-        return [fix for fix in fixes if allowed_by(prediction, fix, poses[fix.keyframe])]
-
-    def _judge(self, fixes: Sequence[Fix], reading: Reading | None) -> TrackingState:
-        if fixes:
+    def _judge(
+        self, features: FeatureSet, fixes: Sequence[Fix], reading: Reading | None
+    ) -> TrackingState:
+        if fixes or (len(self._keyframes) == 0 and self._can_be_kept(features)):
             return TrackingState.VISUAL
         return TrackingState.LOST if reading is None else TrackingState.ODOMETRY
 
-    def _shows_something_new(
+    def _can_be_kept(self, features: FeatureSet) -> bool:
+        offered = usable(features, self.config.min_static_probability).sum()
+        return bool(offered >= KEYFRAME_FEATURES * self.config.min_inliers)
+
+    def _is_worth_keeping(
         self,
         features: FeatureSet,
-        fixes: Sequence[Fix],
+        attempts: Sequence[Attempt],
         tracked: PoseEstimate,
         state: TrackingState,
     ) -> bool:
-        offered = usable(features, self.config.min_static_probability).sum()
-        if offered < KEYFRAME_FEATURES * self.config.min_inliers:
+        if not self._can_be_kept(features):
             return False
         if len(self._keyframes) == 0:
             return True
         if state == TrackingState.LOST:
             return self._frames_lost >= LOST_PATIENCE
+        fixes = [attempt.fix for attempt in attempts if attempt.fix]
+        if not fixes and any(attempt.refused for attempt in attempts):
+            # What is seen contradicts odometry: something moves, or the wheels slip. A keyframe
+            # from here would confirm whichever of the two is wrong.
+            return False
         best = max(fixes, key=lambda fix: fix.inliers, default=None)
         nearest = self._keyframes[best.keyframe if best else -1]
-        if best and best.inliers < self.config.keyframe_overlap * len(nearest):
+        if best and best.inliers < max(
+            self.config.keyframe_overlap * len(nearest), KEYFRAME_INLIERS * self.config.min_inliers
+        ):
             return True
         T_keyframe_base = invert(self._keyframes.poses[nearest.id]) @ tracked.T_map_base
         return (
@@ -250,8 +261,9 @@ class SlamBackend:
         """Add the view to the map and the graph; return its pose there."""
         # A place recogniser would name more keyframes here, by keyframe.place_descriptor; their
         # fixes, verified by more than nearness, become edges of kind LOOP.
-        _, more = self._register(view, tracked, fixes, self.config.linked_keyframes)
-        edges = self._edges(reading, [*fixes, *self._allowed(more, tracked)], tracked)
+        attempts = self._register(view, tracked, self.config.linked_keyframes, fixes)
+        more = [attempt.fix for attempt in attempts if attempt.fix]
+        edges = self._edges(reading, [*fixes, *more], tracked)
         keyframe = make_keyframe(
             len(self._keyframes),
             features,
@@ -284,10 +296,11 @@ class SlamBackend:
             edges.append(Edge(new - 1, new, EdgeKind.GAP, T_last_base, tracked.covariance))
         return edges
 
-    def _warnings(self, refused: int) -> tuple[str, ...]:
+    def _warnings(self, attempts: Sequence[Attempt]) -> tuple[str, ...]:
         warnings = []
         if self._odometer.jumped:
             warnings.append("odometry jumped: what it says from here on is not linked to before")
+        refused = sum(attempt.refused for attempt in attempts)
         if refused:
-            warnings.append(f"{refused} keyframes place the robot where it cannot have gone")
+            warnings.append(f"{refused} groups of matches put the robot where it cannot have gone")
         return tuple(warnings)

@@ -41,5 +41,5 @@ class SlamConfig:
     linked_keyframes: int = 5
     keyframe_step: float = 0.15
     keyframe_turn: float = 0.25
-    keyframe_overlap: float = 0.35
+    keyframe_overlap: float = 0.25
     seed: int = 0

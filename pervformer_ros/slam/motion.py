@@ -10,8 +10,6 @@ from pervformer_ros.geometry import Array, invert
 from pervformer_ros.slam import se3
 from pervformer_ros.slam.odometry import OdometryNoise, Reading, link
 
-# Odometry that no view has confirmed for this long is believed half as exactly: wheels slip.
-CONFIRMATION_TIME = 1.0
 # What a held camera or a robot does between two frames: accelerations of 3 m/s^2 and 6 rad/s^2.
 ACCELERATION = 3.0
 ANGULAR_ACCELERATION = 6.0
@@ -86,8 +84,7 @@ class MotionModel:
         if anchor is None or way is None:
             return None
         T_anchor_base = way.T_first_second
-        unconfirmed = (stamp_ns - anchor.stamp_ns) * 1e-9
-        covariance = self._noise.of(way) * (1.0 + unconfirmed / CONFIRMATION_TIME) ** 2
+        covariance = self._noise.of_unconfirmed(way, (stamp_ns - anchor.stamp_ns) * 1e-9)
         return PoseEstimate(
             anchor.estimate.T_map_base @ T_anchor_base,
             se3.compose(anchor.estimate.covariance, T_anchor_base, covariance),

@@ -16,6 +16,8 @@ TRANSLATION_FLOOR = 0.002
 MAX_SPEED = 10.0
 MAX_TURN_RATE = 15.0
 JUMP_ALLOWANCE = 0.2
+# Odometry that no view has confirmed for this long is believed half as exactly.
+CONFIRMATION_TIME = 1.0
 # Over this path (metres) and this turn (radians) odometry errs alike.
 LIKE_PATH = 3.0
 LIKE_TURN = 1.5
@@ -95,6 +97,13 @@ class OdometryNoise:
     def of(self, way: Way) -> Array:
         """Return the covariance (6, 6) of one way."""
         return self._covariance(way.path, way.turn)
+
+    def of_unconfirmed(self, way: Way, seconds: float) -> Array:
+        """Return the covariance (6, 6) of a way that no view has confirmed for so long.
+
+        Wheels slip now and then; what says so is a camera that keeps disagreeing.
+        """
+        return self.of(way) * (1.0 + seconds / CONFIRMATION_TIME) ** 2
 
     def of_chained(self, way: Way) -> Array:
         """Return the covariance (6, 6) of one of many ways in a chain whose errors are alike.

@@ -25,6 +25,10 @@ INLIER_LIMIT = 16.3
 # Cauchy's scale: 95 % efficient where the noise is Gaussian after all.
 CAUCHY_SQUARED = 2.385**2
 FIT_ITERATIONS = 8
+# Sampling sees at most so many matches of each cell of the image (bucketing, Geiger et al. 2011): a
+# small thing full of texture must not outvote the room behind it.
+CELL_PIXELS = 40
+MATCHES_PER_CELL = 5
 # Stands in for the depth noise of a pixel without depth.
 NO_DEPTH_VARIANCE = 1e6
 # A pose less certain than this says nothing that odometry could not say better.
@@ -114,9 +118,10 @@ def register(
 def _ransac(matches: Matches, camera: CameraModel, min_inliers: int, seed: int) -> Array | None:
     # OpenCV's own generator starts alike on every call, so the seed shuffles what it draws from.
     order = np.random.default_rng(seed).permutation(len(matches))
+    sample = order[_first_of_cells(matches.pixels[order])]
     found, rotation, translation, inliers = cv2.solvePnPRansac(
-        matches.points[order],
-        matches.pixels[order],
+        matches.points[sample],
+        matches.pixels[sample],
         camera.K,
         None,
         iterationsCount=RANSAC_ITERATIONS,
@@ -124,12 +129,24 @@ def _ransac(matches: Matches, camera: CameraModel, min_inliers: int, seed: int) 
         confidence=0.999,
         flags=cv2.SOLVEPNP_P3P,
     )
-    if not found or inliers is None or len(inliers) < min_inliers:
+    if not found or inliers is None or len(inliers) < 4:
         return None
     T = np.eye(4)
     T[:3, :3] = cv2.Rodrigues(rotation)[0]
     T[:3, 3] = translation.ravel()
     return T if np.isfinite(T).all() else None
+
+
+def _first_of_cells(pixels: Array) -> NDArray[np.bool_]:
+    """Return which of pixels (M, 2) are among the first few of their cell."""
+    column, row = (pixels // CELL_PIXELS).astype(int).T
+    cell = (row - row.min()) * (np.ptp(column) + 1) + column - column.min()
+    by_cell = np.argsort(cell, kind="stable")
+    ordered = cell[by_cell]
+    rank = np.arange(len(cell)) - np.searchsorted(ordered, ordered)
+    first = np.empty(len(cell), bool)
+    first[by_cell] = rank < MATCHES_PER_CELL
+    return first
 
 
 def _fit(

@@ -16,6 +16,7 @@ from pervformer_ros.slam.config import SlamConfig
 from pervformer_ros.slam.keyframe import Keyframe
 from pervformer_ros.slam.matching import match
 from pervformer_ros.slam.motion import PoseEstimate
+from pervformer_ros.slam.odometry import OdometryNoise, Reading, link
 from pervformer_ros.slam.registration import Matches, SensorNoise, point_covariances, register
 
 # What no noise model of single features knows: calibration, rolling shutter, stamps that differ.
@@ -26,6 +27,8 @@ GATE = 27.9
 # A match is looked for within so many standard deviations of the predicted pixel, plus some pixels.
 SEARCH_SIGMAS = 4.0
 SEARCH_PIXELS = 6.0
+# So many groups of matches that agree among themselves are tried against the prediction.
+MAX_HYPOTHESES = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +38,7 @@ class View:
     stamp_ns: int
     camera: CameraModel
     T_base_camera: Array
+    reading: Reading | None
     pixels: Array  # (K, 2) free of lens distortion
     depths: Array  # (K,) metres, NaN where there is none
     static_probability: NDArray[np.float32]  # (K,)
@@ -45,7 +49,11 @@ class View:
 
 
 def make_view(
-    features: FeatureSet, camera: CameraModel, T_base_camera: Array, min_static_probability: float
+    features: FeatureSet,
+    camera: CameraModel,
+    T_base_camera: Array,
+    reading: Reading | None,
+    min_static_probability: float,
 ) -> View:
     """Return the view of features that stand still."""
     still = features.static_probability >= min_static_probability
@@ -53,6 +61,7 @@ def make_view(
         features.stamp_ns,
         camera,
         T_base_camera,
+        reading,
         camera.undistort(features.uv[still]),
         features.points[still, 2].astype(float),
         features.static_probability[still],
@@ -67,21 +76,35 @@ class Fix:
     keyframe: int
     T_keyframe_base: Array
     covariance: Array
+    agreeing: NDArray[np.bool_]  # (M,) of the matches it was made from
+
+    @property
+    def inliers(self) -> int:
+        """How many matches agree on this pose."""
+        return int(self.agreeing.sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attempt:
+    """How it went: how many features matched, the fix, and how many others were not credible."""
+
     matched: int
-    inliers: int
+    fix: Fix | None
+    refused: int
 
 
 class Tracker:
     """Registers views to keyframes."""
 
-    def __init__(self, config: SlamConfig) -> None:
+    def __init__(self, config: SlamConfig, odometry_noise: OdometryNoise) -> None:
         self._config = config
+        self._odometry_noise = odometry_noise
         self._noise = SensorNoise(config.pixel_sigma, config.depth_sigma, config.depth_floor)
 
-    def fix(
+    def track(
         self, view: View, keyframe: Keyframe, T_map_keyframe: Array, prediction: PoseEstimate
-    ) -> tuple[int, Fix | None]:
-        """Return how many features match, and the pose of the view if they agree on one."""
+    ) -> Attempt:
+        """Register a view to a keyframe that is at T_map_keyframe, near where it is predicted."""
         pairs = match(
             keyframe.descriptors,
             view.descriptors,
@@ -89,28 +112,65 @@ class Tracker:
             max_ratio=self._config.max_ratio,
             allowed=self._reachable(view, keyframe, T_map_keyframe, prediction),
         )
+        remaining = self._matches(view, keyframe, pairs)
+        refused = 0
+        # Where most of the view moves along with something, the room is the next best hypothesis.
+        while refused < MAX_HYPOTHESES:
+            fix = self._fix(view, keyframe, remaining)
+            if fix is None or self._is_credible(fix, view, keyframe, T_map_keyframe, prediction):
+                return Attempt(len(pairs), fix, refused)
+            remaining = remaining.take(~fix.agreeing)
+            refused += 1
+        return Attempt(len(pairs), None, refused)
+
+    def _is_credible(
+        self,
+        fix: Fix,
+        view: View,
+        keyframe: Keyframe,
+        T_map_keyframe: Array,
+        prediction: PoseEstimate,
+    ) -> bool:
+        """Return whether the errors of both explain how far the fix is from what was expected.
+
+        Odometry since the keyframe is asked too: the prediction may be unsure of where the robot is
+        and yet odometry sure of how it went since a keyframe that is no better placed.
+        """
+        offset = _offset(prediction, fix, T_map_keyframe)
+        if se3.mahalanobis_squared(offset, prediction.covariance + fix.covariance) > GATE:
+            return False
+        way = link(keyframe.reading, view.reading)
+        if way is None:
+            return True
+        seconds = (view.stamp_ns - keyframe.stamp_ns) * 1e-9
+        offset = se3.log(invert(way.T_first_second) @ fix.T_keyframe_base)
+        covariance = self._odometry_noise.of_unconfirmed(way, seconds) + fix.covariance
+        return se3.mahalanobis_squared(offset, covariance) < GATE
+
+    def _matches(self, view: View, keyframe: Keyframe, pairs: NDArray[np.intp]) -> Matches:
         of_keyframe, of_view = pairs[:, 0], pairs[:, 1]
         points = keyframe.points[of_keyframe]
-        matches = Matches(
+        still = keyframe.static_probability[of_keyframe] * view.static_probability[of_view]
+        return Matches(
             points,
             point_covariances(points, keyframe.camera, self._noise),
             view.pixels[of_view],
             view.depths[of_view],
-            (keyframe.static_probability[of_keyframe] * view.static_probability[of_view]).astype(
-                float
-            ),
+            still.astype(float),
         )
+
+    def _fix(self, view: View, keyframe: Keyframe, matches: Matches) -> Fix | None:
         seed = self._config.seed + view.stamp_ns % 2**31
         found = register(matches, view.camera, self._noise, self._config.min_inliers, seed)
         if found is None:
-            return len(pairs), None
-        T_keyframe_base = (
-            keyframe.T_base_camera @ found.T_keyframe_camera @ invert(view.T_base_camera)
-        )
+            return None
         covariance = se3.change_frame(found.covariance, view.T_base_camera)
-        covariance += se3.isotropic(ROTATION_FLOOR, TRANSLATION_FLOOR)
-        inliers = int(found.inliers.sum())
-        return len(pairs), Fix(keyframe.id, T_keyframe_base, covariance, len(pairs), inliers)
+        return Fix(
+            keyframe.id,
+            keyframe.T_base_camera @ found.T_keyframe_camera @ invert(view.T_base_camera),
+            covariance + se3.isotropic(ROTATION_FLOOR, TRANSLATION_FLOOR),
+            found.inliers,
+        )
 
     def _reachable(
         self, view: View, keyframe: Keyframe, T_map_keyframe: Array, prediction: PoseEstimate
@@ -137,12 +197,6 @@ class Tracker:
         offset_u = u[:, None] - view.pixels[None, :, 0]
         offset_v = v[:, None] - view.pixels[None, :, 1]
         return np.asarray(offset_u**2 + offset_v**2 < radius[:, None] ** 2)
-
-
-def allowed_by(prediction: PoseEstimate, fix: Fix, T_map_keyframe: Array) -> bool:
-    """Return whether the prediction's and the fix's errors explain how far they are apart."""
-    offset = _offset(prediction, fix, T_map_keyframe)
-    return se3.mahalanobis_squared(offset, prediction.covariance + fix.covariance) < GATE
 
 
 def fuse(prediction: PoseEstimate, fixes: Sequence[Fix], keyframe_poses: Array) -> PoseEstimate:
