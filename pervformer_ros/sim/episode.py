@@ -21,6 +21,7 @@ from pervformer_ros.sim.render import Movers, Render, Renderer
 from pervformer_ros.sim.rng import stream
 from pervformer_ros.sim.scenario import Scenario, find
 from pervformer_ros.sim.sensors import Sensor, SensorConfig, draw_sensor
+from pervformer_ros.sim.shadows import MoverShadows
 from pervformer_ros.sim.stage import TICK, TICKS_PER_SECOND, Body, Stage
 
 FRAME_RATE = 15
@@ -150,7 +151,7 @@ class Episode:
         rng = stream(self.seed, "bake")
         light = bake.bake(static, scene, self.layout, lamps, sun, groups, rng)
         atlas = Atlas(textures.paint_all(self.seed))
-        return Renderer(static, scene, light, atlas, self.camera)
+        return Renderer(static, scene, light, MoverShadows(lamps, groups), atlas, self.camera)
 
     @cached_property
     def static_mesh(self) -> Mesh:

@@ -11,6 +11,7 @@ from pervformer_ros.sim.textures import CARTON_STYLES
 
 # EN 13698-1: 1200 mm x 800 mm x 144 mm; forks enter along x.
 PALLET_SIZE = (1.2, 0.8, 0.144)
+_SKIDS = (-0.35, 0.0, 0.35)
 LOADS = ("cartons", "stack", "wrapped", "crates", "drums", "sacks", "empty")
 
 
@@ -18,7 +19,7 @@ LOADS = ("cartons", "stack", "wrapped", "crates", "drums", "sacks", "empty")
 def pallet() -> Mesh:
     """Return an empty euro pallet: three skids, nine blocks, five deck boards."""
     parts = []
-    for y in (-0.35, 0.0, 0.35):
+    for y in _SKIDS:
         parts.append(box((1.2, 0.1, 0.022), (0, y, 0.011), "wood"))
         parts.append(box((1.2, 0.1, 0.022), (0, y, 0.111), "wood", without=("-z", "+z")))
         parts += [
@@ -28,6 +29,19 @@ def pallet() -> Mesh:
     parts += [
         box((1.2, 0.13, 0.022), (0, y, 0.133), "wood")
         for y in (-0.335, -0.1675, 0.0, 0.1675, 0.335)
+    ]
+    return merge(parts)
+
+
+@cache
+def plain_pallet() -> Mesh:
+    """Return a pallet without what its load hides anyway, for the thousands in racks."""
+    parts = [box((1.2, 0.8, 0.022), (0, 0, 0.133), "wood")]
+    parts += [box((1.2, 0.1, 0.022), (0, y, 0.011), "wood", without=("-z",)) for y in _SKIDS]
+    parts += [
+        box((0.13, 0.1, 0.1), (x, y, 0.072), "wood", (0.85, 0.8, 0.75), without=("-z", "+z"))
+        for x in (-0.53, 0.53)
+        for y in _SKIDS
     ]
     return merge(parts)
 

@@ -148,7 +148,7 @@ def plan(seed: int) -> Layout:
     rng = stream(seed, "layout")
     count = int(rng.integers(3, 5))
     bays = int(rng.integers(4, 7)) if count == 3 else int(rng.integers(3, 6))
-    front = float(rng.uniform(8.6, 9.8))
+    front = float(rng.uniform(9.2, 10.2))
     back = front + bays * BAY_WIDTH + UPRIGHT
     depth = back + float(rng.uniform(4.6, 5.4))
     levels = _levels(rng)

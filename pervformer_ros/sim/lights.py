@@ -15,7 +15,7 @@ from pervformer_ros.sim.rng import stream
 # Distance at which a lamp's light has faded to nothing.
 LAMP_RANGE = 14.0
 # Light that arrives from everywhere by way of walls and floor, relative to one lamp's floor spot.
-AMBIENT = 0.28
+AMBIENT = 0.22
 LAMP_LENGTH = 1.4
 
 

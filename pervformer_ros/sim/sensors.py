@@ -33,6 +33,7 @@ class SensorConfig:
     vignetting: loss of light in the corners.
     dirt: loss of light under the worst smudge.
     shutter: exposure time in seconds, for motion blur.
+    lens_blur: standard deviation of the lens's point spread, pixels.
     depth_noise: standard deviation at 1 m in metres; grows with z squared.
     depth_steps: disparity steps per pixel times baseline times focal length, metres: z is
         quantised in steps of z squared over this.
@@ -47,6 +48,7 @@ class SensorConfig:
     vignetting: float = 0.3
     dirt: float = 0.1
     shutter: float = 0.008
+    lens_blur: float = 0.45
     depth_noise: float = 0.0018
     depth_steps: float = 600.0
     depth_range: tuple[float, float] = (0.35, 9.0)
@@ -54,7 +56,7 @@ class SensorConfig:
 
 
 IDEAL = SensorConfig(
-    exposure_lag=1.0, shot=0, read=0, vignetting=0, dirt=0, shutter=0,
+    exposure_lag=1.0, shot=0, read=0, vignetting=0, dirt=0, shutter=0, lens_blur=0,
     depth_noise=0, depth_steps=0, depth_range=(0.0, 60.0), flying=0,
 )  # fmt: skip
 
@@ -104,6 +106,8 @@ class Sensor:
         light = render.colour * (1 - cover)
         light = light * (self._expose(light) * self._shade)
         light = _blur(light, abs(yaw_rate) * c.shutter * self._camera.fx)
+        if c.lens_blur:
+            light = cv2.GaussianBlur(light, (3, 3), c.lens_blur)
         if c.shot or c.read:
             noise = self._window(self._noise, frame)
             light += noise * np.sqrt(c.shot**2 * np.maximum(light, 0) + c.read**2)

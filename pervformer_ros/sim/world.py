@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pervformer_ros.sim.goods import LOADS, load, pallet
+from pervformer_ros.sim.goods import LOADS, load, pallet, plain_pallet
 from pervformer_ros.sim.layout import BAY_WIDTH, RACK_DEPTH, UPRIGHT, Dock, Layout, Rack
 from pervformer_ros.sim.mesh import Mesh, beam, box, cylinder, merge, rectangle
 from pervformer_ros.sim.rng import stream
@@ -184,7 +184,7 @@ def _rack_goods(rack: Rack, fill: float, kinds: list[str], rng: np.random.Genera
                 goods = load(kind, tall, rng).placed(0, 0, 0.144)
                 x = rack.x + RACK_DEPTH / 2 + rng.uniform(-0.03, 0.03)
                 y = rack.y + UPRIGHT + 0.1 + (slot + 0.5) * 0.86 + bay * BAY_WIDTH
-                unit = merge([pallet(), goods])
+                unit = merge([pallet() if kind == "empty" else plain_pallet(), goods])
                 parts.append(unit.placed(x, y, z + LAYER_GAP, float(rng.uniform(-0.03, 0.03))))
     return merge(parts)
 

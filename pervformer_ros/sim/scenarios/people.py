@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """People and traffic around the robot."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pervformer_ros.geometry import Array
 from pervformer_ros.sim import movables, patrol
-from pervformer_ros.sim.actions import follow, wait
+from pervformer_ros.sim.actions import follow, wait, wait_until
 from pervformer_ros.sim.kinds import Kind
 from pervformer_ros.sim.layout import Layout
 from pervformer_ros.sim.route import Route
@@ -28,7 +30,7 @@ def busy_aisle(stage: Stage) -> None:
     up = int(rng.integers(len(layout.aisles) - 1))
     route = convoy_route(layout, up, laps=2, speed=float(rng.uniform(0.9, 1.1)))
     patrol.start_robot(stage, route)
-    patrol.furnish(stage, [route.points, *_lanes_beside(layout, up)], amount=0.6)
+    patrol.furnish(stage, [route.points, *lanes_beside(layout, up)], amount=0.6)
     join_convoy(stage, route, up)
     surround(stage, up)
     stage.tell(patrol.drive_and_finish(stage, route))
@@ -86,8 +88,11 @@ def convoy_route(layout: Layout, up: int, laps: int, speed: float) -> Route:
     return Route([*points, points[0], points[1]], speed)
 
 
-def join_convoy(stage: Stage, route: Route, up: int) -> None:
-    """Let a loaded forklift drive close before the robot, and a person with a jack before that."""
+def join_convoy(stage: Stage, route: Route, up: int, go: Callable[[], bool] | None = None) -> None:
+    """Let a loaded forklift drive close before the robot, and a person with a jack before that.
+
+    go: they wait for it.
+    """
     lead = float(stage.rng.uniform(4.0, 4.8))
     slow = convoy_route(stage.layout, up, laps=3, speed=route.speed * 0.9)
     truck = stage.add(movables.FORKLIFT, *slow.pose(lead))
@@ -95,24 +100,30 @@ def join_convoy(stage: Stage, route: Route, up: int) -> None:
     load = put(stage, Spot(0.0, 0.0, 0.0))
     load.carrier, load.carried_at = truck.id, (FORKLIFT_LOAD_AT, 0.0, 0.0, 0.0)
     stage.settle()
-    stage.tell(follow(stage, truck, _from(slow, lead)))
     walker = stage.add(movables.PERSON, *slow.pose(lead + 6.0))
     pull_jack(stage, walker)
-    stage.tell(follow(stage, walker, _from(slow, lead + 6.0)))
+    for body, start in ((truck, lead), (walker, lead + 6.0)):
+        stage.tell(_set_off(stage, body, _from(slow, start), go))
 
 
-def surround(stage: Stage, up: int) -> None:
+def _set_off(stage: Stage, body: Body, route: Route, go: Callable[[], bool] | None) -> Story:
+    if go is not None:
+        yield from wait_until(go)
+    yield from follow(stage, body, route)
+
+
+def surround(stage: Stage, up: int, along_docks: bool = True) -> None:
     """Let people walk to and fro beside the convoy's lanes, and a robot along the docks."""
     layout = stage.layout
     for aisle, side in ((up, -1), (up + 1, 1)):
         x = layout.aisles[aisle].x + side * BESIDE
         _pace(stage, movables.PERSON, (x, layout.back - 2.0), (x, layout.front + 2.0))
     first, last = layout.aisles[up].x, layout.aisles[up + 1].x
-    for y, kind in (
-        (layout.cross_back_y + 1.65, movables.PERSON),
-        (layout.cross_front_y - 1.75, movables.ROBOT),
-        (layout.cross_front_y - 2.7, movables.PERSON),
-    ):
+    rows = [(layout.cross_back_y + 1.65, movables.PERSON)]
+    if along_docks:
+        rows.append((layout.cross_front_y - 1.75, movables.ROBOT))
+        rows.append((layout.cross_front_y - 2.7, movables.PERSON))
+    for y, kind in rows:
         _pace(stage, kind, (first - 0.8, y), (last + 0.8, y))
 
 
@@ -133,7 +144,7 @@ def _from(route: Route, s: float) -> Route:
     return Route(route.points[skipped:], route.speed, softness=0)
 
 
-def _lanes_beside(layout: Layout, up: int) -> list[Array]:
+def lanes_beside(layout: Layout, up: int) -> list[Array]:
     """Return points on all lanes that `surround` uses."""
     left, right = layout.aisles[up].x - BESIDE, layout.aisles[up + 1].x + BESIDE
     front, back = layout.cross_front_y, layout.cross_back_y
