@@ -17,6 +17,7 @@ app = typer.Typer(
     help="Perception with memory for ROS 2.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 console = Console()
+DEMO_SCENARIO, DEMO_SEED, DEMO_DURATION_S = "static_loop", 1, 40.0
 ROWS = {"odometry": "odometry", "slam": "SLAM, final", "slam_online": "SLAM, online"}
 
 
@@ -92,6 +93,32 @@ def live(
 ) -> None:
     """Play a bag to the real nodes, each a process of its own, over DDS, and report the same."""
     _live(bag, out, features, model, rate, checkpoint)
+
+
+@app.command()
+def simulate(
+    scenario: Annotated[str, typer.Argument(help="Name of the scenario; a wrong one lists all.")],
+    out: Annotated[Path, typer.Option(help="The bag to write.")],
+    seed: Annotated[int, typer.Option(help="Decides layout, textures, routes and noise.")] = 0,
+    duration: Annotated[float | None, typer.Option(min=0.1, help="Cut off after so long.")] = None,
+) -> None:
+    """Simulate a warehouse scenario into a bag with its ground truth."""
+    from pervformer_ros.sim import simulate as run
+
+    with _clear_errors(), _progress(f"simulate {scenario}") as progress:
+        run(scenario, seed, out, duration, progress)
+    console.print(f"bag: {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the bag and the report.")] = Path("out/demo"),
+) -> None:
+    """Simulate a robot in a warehouse, run the nodes on it live, and report the drift."""
+    bag = out / "bag"
+    if not bag.exists():
+        simulate(DEMO_SCENARIO, bag, DEMO_SEED, DEMO_DURATION_S)
+    _live(bag, out, Features.orb, Size.small, rate=1.0, checkpoint="")
 
 
 def _live(
