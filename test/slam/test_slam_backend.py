@@ -1,0 +1,302 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from slam_room import (
+    BITS,
+    CAMERA,
+    FRAME_NS,
+    T_BASE_CAMERA,
+    Run,
+    Sensor,
+    Thing,
+    ate,
+    drive,
+    make_features,
+    no_features,
+)
+
+from pervformer_ros.frame import Fault, InputError
+from pervformer_ros.geometry import invert, make_transform
+from pervformer_ros.slam import EdgeKind, SlamBackend, SlamConfig, TrackingState
+
+COUNT = 100
+
+
+@pytest.fixture(scope="module")
+def room():
+    return Run.record(COUNT)
+
+
+@pytest.fixture(scope="module")
+def driven(room):
+    """The plain drive, played once for all tests that only look at it."""
+    return fresh(room).play()
+
+
+def fresh(room, features=None):
+    return Run(room.truth, room.odometry, list(features or room.features))
+
+
+def replaced(room, frames, make):
+    """The run with the features of these frames made anew by `make(old)`."""
+    return fresh(room, [make(f) if i in frames else f for i, f in enumerate(room.features)])
+
+
+def states(run):
+    return [update.state for update in run.updates]
+
+
+def final_ate(run):
+    return ate(run.backend.trajectory().poses, run.truth)
+
+
+def online_ate(run):
+    return ate(run.backend.online_trajectory().poses, run.truth)
+
+
+def test_slam_drifts_far_less_than_odometry(driven):
+    drifted = ate(driven.odometry, driven.truth)
+    assert drifted > 0.25
+    assert final_ate(driven) < 0.15 * drifted
+    assert online_ate(driven) < 0.15 * drifted
+    assert set(states(driven)) == {TrackingState.VISUAL}
+
+
+def test_slam_needs_no_odometry(room):
+    run = fresh(room).play(odometry=False)
+    assert online_ate(run) < 0.06
+    assert set(states(run)) == {TrackingState.VISUAL}
+    assert all(edge.kind == EdgeKind.VISUAL for edge in run.backend.graph().edges)
+
+
+def test_every_frame_has_one_pose_in_order(driven):
+    stamps = [features.stamp_ns for features in driven.features]
+    online, final = driven.backend.online_trajectory(), driven.backend.trajectory()
+    np.testing.assert_array_equal(online.stamps_ns, stamps)
+    np.testing.assert_array_equal(final.stamps_ns, stamps)
+    np.testing.assert_array_equal(online.poses, [update.T_map_base for update in driven.updates])
+    for poses in (online.poses, final.poses):
+        rotations = poses[:, :3, :3]
+        np.testing.assert_allclose(
+            rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (COUNT, 1, 1)), atol=1e-9
+        )
+
+
+def test_map_to_odom_takes_odometry_to_the_pose(driven):
+    for update, T_odom_base in zip(driven.updates, driven.odometry, strict=True):
+        np.testing.assert_allclose(update.T_map_odom @ T_odom_base, update.T_map_base, atol=1e-9)
+
+
+def test_online_poses_do_not_look_ahead(room, driven):
+    whole = driven.backend.online_trajectory().poses
+    half = replace(room, truth=room.truth[:60], features=room.features[:60]).play()
+    np.testing.assert_array_equal(half.backend.online_trajectory().poses, whole[:60])
+
+
+def test_the_same_input_gives_the_same_poses(room, driven):
+    again = fresh(room).play().backend.trajectory().poses
+    np.testing.assert_array_equal(again, driven.backend.trajectory().poses)
+
+
+def test_another_seed_gives_nearly_the_same_poses(room):
+    for seed in (1, 2):
+        assert final_ate(fresh(room).play(config=SlamConfig(seed=seed))) < 0.08
+
+
+def test_reset_forgets_everything(room, driven):
+    backend = SlamBackend()
+    for features, T in zip(room.features[50:60], room.odometry[50:60], strict=True):
+        backend.update(features, CAMERA, T_BASE_CAMERA, T)
+    backend.reset()
+    assert len(backend.trajectory()) == 0
+    assert len(backend.graph().poses) == 0
+    for features, T in zip(room.features[:30], room.odometry[:30], strict=True):
+        backend.update(features, CAMERA, T_BASE_CAMERA, T)
+    np.testing.assert_array_equal(
+        backend.online_trajectory().poses, driven.backend.online_trajectory().poses[:30]
+    )
+
+
+def test_the_graph_holds_every_keyframe_and_nothing_else(driven):
+    graph = driven.backend.graph()
+    keyframe_stamps = [u.stamp_ns for u in driven.updates if u.is_keyframe]
+    np.testing.assert_array_equal(graph.stamps_ns, keyframe_stamps)
+    assert 5 < len(graph.poses) < COUNT / 2
+    assert all(0 <= e.first < e.second < len(graph.poses) for e in graph.edges)
+    assert {e.second for e in graph.edges} == set(range(1, len(graph.poses)))
+    assert driven.backend.loop_closures == 0
+    final = driven.backend.trajectory()
+    at_keyframes = np.isin(final.stamps_ns, graph.stamps_ns)
+    np.testing.assert_allclose(final.poses[at_keyframes], graph.poses, atol=1e-9)
+
+
+def test_a_robot_that_stands_still_adds_no_keyframes():
+    rng = np.random.default_rng(1)
+    walls, sensor, backend = Thing.walls(rng), Sensor(rng), SlamBackend()
+    T = drive(1)[0]
+    for i in range(30):
+        features = sensor.see((i + 1) * FRAME_NS, T @ T_BASE_CAMERA, [(walls, np.eye(4))])
+        update = backend.update(features, CAMERA, T_BASE_CAMERA, np.eye(4))
+    assert len(backend.graph().poses) == 1
+    assert np.linalg.norm(update.T_map_base[:3, 3]) < 0.02
+
+
+@pytest.mark.parametrize("gap", [range(30, 60), range(5), range(0, COUNT, 2)])
+def test_odometry_may_have_gaps(room, gap):
+    run = fresh(room).play(odometry=lambda i: i not in gap)
+    assert final_ate(run) < 0.08
+    assert online_ate(run) < 0.08
+
+
+def blank(features):
+    return no_features(features.stamp_ns)
+
+
+def without_depth(features):
+    return replace(features, points=np.full_like(features.points, np.nan))
+
+
+def test_a_view_without_depth_is_still_registered(room):
+    run = replaced(room, range(40, 48), without_depth).play()
+    assert set(states(run)) == {TrackingState.VISUAL}
+    assert final_ate(run) < 0.08
+
+
+def test_a_camera_without_depth_leaves_odometry_as_it_is(room):
+    run = replaced(room, range(COUNT), without_depth).play()
+    np.testing.assert_allclose(run.backend.trajectory().poses, room.odometry, atol=1e-6)
+
+
+def test_odometry_carries_the_pose_through_blindness(room):
+    run = replaced(room, range(40, 60), blank).play()
+    assert set(states(run)[40:60]) == {TrackingState.ODOMETRY}
+    assert set(states(run)[65:]) == {TrackingState.VISUAL}
+    assert final_ate(run) < 0.5 * ate(room.odometry, room.truth)
+
+
+def test_blindness_without_odometry_is_lost_and_then_found(room):
+    run = replaced(room, range(40, 44), blank).play(odometry=False)
+    assert set(states(run)[40:44]) == {TrackingState.LOST}
+    assert set(states(run)[46:]) == {TrackingState.VISUAL}
+    assert final_ate(run) < 0.1
+
+
+def test_a_long_blindness_without_odometry_starts_a_new_piece_of_map(room):
+    run = replaced(room, range(40, 75), blank).play(odometry=False)
+    assert EdgeKind.GAP in {edge.kind for edge in run.backend.graph().edges}
+    assert states(run)[-1] == TrackingState.VISUAL
+    assert np.isfinite(run.backend.trajectory().poses).all()
+
+
+@pytest.mark.parametrize("odometry", [True, False])
+def test_a_camera_that_never_sees_anything_is_survived(room, odometry):
+    run = replaced(room, range(COUNT), blank).play(odometry=odometry)
+    expected = room.odometry if odometry else np.tile(np.eye(4), (COUNT, 1, 1))
+    np.testing.assert_allclose(run.backend.trajectory().poses, expected, atol=1e-6)
+    assert len(run.backend.graph().poses) == 0
+    state = TrackingState.ODOMETRY if odometry else TrackingState.LOST
+    assert set(states(run)) == {state}
+
+
+def test_a_start_in_the_dark_is_survived(room):
+    run = replaced(room, range(20), blank).play()
+    assert final_ate(run) < 0.5 * ate(room.odometry, room.truth)
+    assert states(run)[-1] == TrackingState.VISUAL
+
+
+def passing_cluster(rng, truth, first, last, count=300):
+    """Something textured that drives along in front of the camera, then off to the side."""
+    cluster = Thing.cluster(rng, count)
+
+    def extra(i):
+        if not first <= i < last:
+            return []
+        sideways = 1.5 - 3.0 * (i - first) / (last - first)
+        return [(cluster, truth[i] @ make_transform([2.0, sideways, 0.6], [0, 0, 0, 1]))]
+
+    return extra
+
+
+def test_a_moving_thing_does_not_take_the_map_along():
+    extra = passing_cluster(np.random.default_rng(5), drive(COUNT), 30, 90)
+    run = Run.record(COUNT, extra=extra).play()
+    assert final_ate(run) < 0.35 * ate(run.odometry, run.truth)
+
+
+def test_features_marked_as_moving_are_not_used():
+    extra = passing_cluster(np.random.default_rng(5), drive(COUNT), 30, 90)
+    run = Run.record(COUNT, extra=extra)
+    run.features = [mark(f, CAMERA) for f in run.features]
+    assert final_ate(run.play()) < 0.15 * ate(run.odometry, run.truth)
+    assert final_ate(run.play(odometry=False)) < 0.08
+
+
+def mark(features, camera):
+    """Set the probability low for what is nearer than the walls can be seen: the moving thing."""
+    z = features.points[:, 2]
+    return replace(features, static_probability=np.where(z < 2.6, 0.1, 0.95).astype(np.float32))
+
+
+def test_a_wheel_slip_is_found_out_by_the_camera(room):
+    slip = make_transform([0.4, 0.0, 0.0], [0, 0, 0, 1])
+    slipped = room.odometry.copy()
+    start, stop = room.odometry[50], room.odometry[56]
+    for i in range(50, COUNT):
+        # For six frames the wheels turn 0.4 m further than the robot goes.
+        part = min(1.0, (i - 50) / 6)
+        here = invert(start) @ room.odometry[i] if i < 56 else invert(stop) @ room.odometry[i]
+        pushed = make_transform([0.4 * part, 0, 0], [0, 0, 0, 1])
+        slipped[i] = start @ pushed @ here if i < 56 else stop @ slip @ here
+    run = Run(room.truth, slipped, room.features).play()
+    assert states(run)[-1] == TrackingState.VISUAL
+    assert final_ate(run) < 0.15
+
+
+def test_an_odometry_restart_is_bridged_by_the_camera(room):
+    restarted = room.odometry.copy()
+    restarted[60:] = invert(room.odometry[60]) @ room.odometry[60:]
+    restarted[60:, 0, 3] += 30.0
+    run = Run(room.truth, restarted, room.features).play()
+    assert final_ate(run) < 0.08
+    assert "odometry jumped" in run.updates[60].warnings[0]
+    assert not run.updates[61].warnings
+
+
+def test_the_camera_may_change_its_resolution(room):
+    half = CAMERA.scaled(CAMERA.width // 2, CAMERA.height // 2)
+    backend = SlamBackend()
+    for i, features in enumerate(room.features):
+        camera = CAMERA if i < 60 else half
+        if i >= 60:
+            uv = ((features.uv + 0.5) / 2 - 0.5).astype(np.float32)
+            features = replace(features, uv=uv, width=half.width, height=half.height)
+        update = backend.update(features, camera, T_BASE_CAMERA, room.odometry[i])
+        assert update.state == TrackingState.VISUAL
+    assert ate(backend.trajectory().poses, room.truth) < 0.08
+
+
+def test_input_that_cannot_be_used_is_refused_and_changes_nothing(room):
+    backend = SlamBackend()
+    features = room.features
+    backend.update(features[1], CAMERA, T_BASE_CAMERA, np.eye(4))
+    cases = [
+        (features[0], CAMERA, np.eye(4), Fault.TIME_JUMP_BACK, "reset"),
+        (features[1], CAMERA, np.eye(4), Fault.TIME_JUMP_BACK, "reset"),
+        (features[2], CAMERA.scaled(640, 480), np.eye(4), Fault.SIZE_MISMATCH, "camera model"),
+        (features[2], CAMERA, np.full((4, 4), np.nan), Fault.INVALID_ODOMETRY, "None"),
+    ]
+    for bad, camera, T_odom_base, fault, words in cases:
+        with pytest.raises(InputError, match=words) as raised:
+            backend.update(bad, camera, T_BASE_CAMERA, T_odom_base)
+        assert raised.value.fault == fault
+    other = make_features(
+        features[2].stamp_ns, features[2].uv, features[2].points, features[2].descriptors[:, :64]
+    )
+    assert other.descriptors.shape[1] != BITS
+    with pytest.raises(ValueError, match="feature extractor"):
+        backend.update(other, CAMERA, T_BASE_CAMERA, np.eye(4))
+    assert len(backend.trajectory()) == 1
+    assert backend.update(features[2], CAMERA, T_BASE_CAMERA, room.odometry[1]).inliers > 0

@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+import gtsam
+import numpy as np
+import pytest
+
+from pervformer_ros.geometry import invert
+from pervformer_ros.slam import Edge, EdgeKind, se3
+from pervformer_ros.slam.graph import GraphOptimiser
+
+TIGHT, LOOSE = se3.isotropic(0.002, 0.005), se3.isotropic(0.02, 0.05)
+
+
+def ring(count=20):
+    """Poses round a circle, all off the plane by a little."""
+    step = se3.exp(np.array([0.02, -0.01, 2 * np.pi / count, 0.5, 0.0, 0.02]))
+    poses = [np.eye(4)]
+    for _ in range(count - 1):
+        poses.append(poses[-1] @ step)
+    return poses
+
+
+def between(truth, first, second, kind, covariance, rng=None):
+    T = invert(truth[first]) @ truth[second]
+    if rng is not None:
+        T = T @ se3.exp(rng.multivariate_normal(np.zeros(6), covariance))
+    return Edge(first, second, kind, T, covariance)
+
+
+def build(truth, rng=None, views=3):
+    """A graph that is told true relative poses, or noisy ones, and starts from a bad guess."""
+    graph = GraphOptimiser()
+    poses = graph.add(0, truth[0], [])
+    for i in range(1, len(truth)):
+        odometry = between(truth, i - 1, i, EdgeKind.ODOMETRY, LOOSE, rng)
+        seen = range(max(0, i - views), i)
+        visual = [between(truth, j, i, EdgeKind.VISUAL, TIGHT, rng) for j in seen]
+        guess = poses[-1] @ odometry.T_first_second @ se3.exp(np.full(6, 0.02))
+        poses = graph.add(i, guess, [odometry, *visual])
+    return graph
+
+
+def test_true_edges_have_the_true_poses_as_their_optimum():
+    truth = ring()
+    np.testing.assert_allclose(build(truth).snapshot().poses, truth, atol=1e-5)
+
+
+def test_levenberg_marquardt_finds_the_same_optimum_of_the_same_factors():
+    truth = ring()
+    graph = build(truth, np.random.default_rng(0))
+    snapshot = graph.snapshot()
+    start = gtsam.Values()
+    for key, pose in zip(snapshot.keyframe_ids, truth, strict=True):
+        start.insert(int(key), gtsam.Pose3(pose))
+    solved = gtsam.LevenbergMarquardtOptimizer(graph.factors(), start).optimize()
+    theirs = np.array([solved.atPose3(i).matrix() for i in range(len(truth))])
+    np.testing.assert_allclose(snapshot.poses, theirs, atol=2e-3)
+
+
+def test_noisy_views_beat_noisy_odometry():
+    truth, rng = ring(40), np.random.default_rng(1)
+    offsets = [
+        invert(a) @ b for a, b in zip(build(truth, rng).snapshot().poses, truth, strict=True)
+    ]
+    assert np.linalg.norm(offsets[-1][:3, 3]) < 0.1
+
+
+def test_a_wrong_view_is_overruled():
+    truth, rng = ring(), np.random.default_rng(2)
+    graph = build(truth, rng)
+    moved = truth[-1] @ se3.exp(np.array([0, 0, 0.5, 1.0, 0, 0]))
+    extended = [*truth, truth[-1] @ invert(truth[-2]) @ truth[-1]]
+    edges = [between(extended, i, 20, EdgeKind.VISUAL, TIGHT, rng) for i in (17, 18, 19)]
+    edges.append(Edge(2, 20, EdgeKind.VISUAL, invert(truth[2]) @ moved, TIGHT))
+    poses = graph.add(20, extended[-1], edges)
+    assert np.linalg.norm((invert(poses[-1]) @ extended[-1])[:3, 3]) < 0.08
+
+
+def test_the_first_keyframe_stays_where_the_map_begins():
+    truth = [se3.exp(np.array([0.1, 0.2, 0.3, 4.0, 5.0, 6.0])) @ T for T in ring()]
+    np.testing.assert_allclose(
+        build(truth, np.random.default_rng(3)).snapshot().poses[0], truth[0], atol=1e-6
+    )
+
+
+def test_a_keyframe_that_nothing_holds_is_an_error():
+    graph = GraphOptimiser()
+    graph.add(0, np.eye(4), [])
+    with pytest.raises(ValueError, match="keyframe 1 is not linked"):
+        graph.add(1, np.eye(4), [])
+
+
+def test_a_snapshot_does_not_change_afterwards():
+    truth = ring(4)
+    graph = build(truth)
+    before = graph.snapshot()
+    poses, edges = before.poses.copy(), len(before.edges)
+    graph.add(4, truth[-1], [Edge(3, 4, EdgeKind.GAP, np.eye(4), LOOSE)])
+    np.testing.assert_array_equal(before.poses, poses)
+    assert len(before.edges) == edges
+    assert list(before.keyframe_ids) == [0, 1, 2, 3]
+    assert list(before.stamps_ns) == [0, 1, 2, 3]
