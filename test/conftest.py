@@ -1,6 +1,38 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
+import itertools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+from synthetic import Messages, Recipe, recording, write_bag
 
 settings.register_profile("pervformer", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("pervformer")
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """Return the folder of real recordings."""
+    repository = Path(__file__).parents[1]
+    data = Path(os.environ.get("PERVFORMER_TEST_DATA", repository.parent / "shared" / "data"))
+    if not (data / "redkitchen_a").is_dir():
+        pytest.skip(f"no recordings in {data}: name their folder in PERVFORMER_TEST_DATA")
+    return data
+
+
+@pytest.fixture(scope="session")
+def synthetic_bag(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return what writes a bag: `synthetic_bag(kind, change, **fields of Recipe)`.
+
+    `change` takes the recorded (topic, stamp, message) and returns what is written in their place.
+    """
+    folder, numbers = tmp_path_factory.mktemp("bags"), itertools.count()
+
+    def write(kind: str = "mcap", change: Callable[[list], list] = list, **recipe) -> Path:
+        recorded = recording(Messages(ros1=kind == "ros1"), Recipe(**recipe))
+        return write_bag(folder / f"bag_{next(numbers)}", kind, change(recorded))
+
+    return write

@@ -27,6 +27,8 @@ from pervformer_ros.geometry import Array, invert, make_transform
 
 MessageBundle: TypeAlias = Bundle[Any, Any]
 
+FISHEYE_MODELS = ("equidistant", "fisheye")
+
 
 @dataclass(frozen=True, slots=True)
 class IntakeConfig:
@@ -44,18 +46,20 @@ class IntakeConfig:
 
 
 class StaticTransforms:
-    """The tree of /tf_static."""
+    """The tree of /tf_static; leading slashes of frames, as in ROS 1, make no difference."""
 
     def __init__(self) -> None:
         self._edges: dict[str, dict[str, Array]] = {}
 
     def add(self, parent: str, child: str, T_parent_child: Array) -> None:
         """Take one transform; a newer one for the same pair replaces it."""
+        parent, child = parent.lstrip("/"), child.lstrip("/")
         self._edges.setdefault(parent, {})[child] = T_parent_child
         self._edges.setdefault(child, {})[parent] = invert(T_parent_child)
 
     def lookup(self, target: str, source: str) -> Array | None:
         """Return T_target_source along the tree, or None if the two are not connected."""
+        target, source = target.lstrip("/"), source.lstrip("/")
         reached = {target: np.eye(4)}
         queue = deque([target])
         while queue:
@@ -170,8 +174,8 @@ class Intake:
 
     def _pose_of_base(self, message: Any) -> Array:
         T_odom_child = pose_of(message.pose.pose)
-        child = message.child_frame_id
-        if child in ("", self.config.base_frame):
+        child = message.child_frame_id or self.config.base_frame
+        if child == self.config.base_frame:
             return T_odom_child
         T_child_base = self.transforms.lookup(child, self.config.base_frame)
         if T_child_base is None:
@@ -211,7 +215,9 @@ def camera_model(message: Any, rectified: bool = False) -> CameraModel:
     )
     if rectified:
         K, D = P[[0, 1, 2, 4, 5, 6, 8, 9, 10]], np.empty(0)
-    if message.distortion_model not in DISTORTION_MODELS and D.any():
+    # Without coefficients most models are a pinhole; a fisheye's lens bends all the same.
+    bends = D.any() or message.distortion_model in FISHEYE_MODELS
+    if message.distortion_model not in DISTORTION_MODELS and bends and not rectified:
         raise InputError(
             Fault.INVALID_CAMERA_INFO,
             f"distortion model '{message.distortion_model}' is not supported: rectify the images "

@@ -3,19 +3,23 @@
 """A recording as frames: rosbag2 (MCAP or SQLite) and ROS 1 bags, through rosbags."""
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.convert.converter import migrate_bytes
+from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
 
 from pervformer_ros.bags.intake import Intake, IntakeConfig, MessageBundle, pose_of, stamp_of
+from pervformer_ros.bags.salvage import salvage
 from pervformer_ros.frame import FaultLog, Frame, InputError
-from pervformer_ros.geometry import Trajectory
+from pervformer_ros.geometry import Array, Trajectory
 
 TF_STATIC = "/tf_static"
 
@@ -36,6 +40,14 @@ class TopicNames:
 
 
 SUFFIXES = {"colour": ("", "/compressed"), "depth": ("", "/compressedDepth", "/compressed")}
+IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+TYPES = {
+    "colour": IMAGES,
+    "depth": IMAGES,
+    "camera_info": ("sensor_msgs/msg/CameraInfo",),
+    "odometry": ("nav_msgs/msg/Odometry",),
+    "truth_odometry": ("nav_msgs/msg/Odometry",),
+}
 
 
 @dataclass
@@ -48,7 +60,8 @@ class BagReader:
                 ...
 
     Raises:
-        BagError: on opening, if the bag is missing, damaged or has no colour images.
+        BagError: on opening, if the bag is missing, damaged or has no colour images, or if a topic
+            is of another type than its stream.
     """
 
     path: Path
@@ -58,11 +71,14 @@ class BagReader:
 
     def __enter__(self) -> "BagReader":
         self._reader = _open(self.path)
-        self._streams = {f.name: self._find(f.name) for f in fields(self.topics)}
-        for required in ("colour", "camera_info"):
-            if self._streams[required] is None:
-                self._reader.close()
-                raise BagError(self._missing(required))
+        try:
+            self._streams = {f.name: self._find(f.name) for f in fields(self.topics)}
+            for required in ("colour", "camera_info"):
+                if not self._streams[required]:
+                    raise BagError(self._missing(required))
+        except BagError:
+            self._reader.close()
+            raise
         return self
 
     def __exit__(
@@ -86,23 +102,22 @@ class BagReader:
     @property
     def image_count(self) -> int:
         """How many colour images the bag says it holds."""
-        connection = self._streams["colour"]
-        return int(connection.msgcount) if connection else 0
+        return sum(c.msgcount for c in self._streams["colour"])
 
     def topic(self, stream: str) -> str | None:
         """Return the topic found for a stream of TopicNames, its transport's suffix included."""
-        connection = self._streams[stream]
-        return connection.topic if connection else None
+        connections = self._streams[stream]
+        return str(connections[0].topic) if connections else None
 
     @property
     def has_depth(self) -> bool:
         """Whether the bag has a depth stream."""
-        return self._streams["depth"] is not None
+        return bool(self._streams["depth"])
 
     @property
     def has_odometry(self) -> bool:
         """Whether the bag has an odometry stream."""
-        return self._streams["odometry"] is not None
+        return bool(self._streams["odometry"])
 
     @property
     def types(self) -> dict[str, str]:
@@ -116,10 +131,15 @@ class BagReader:
             BagError: where the recording breaks off.
         """
         connections = [c for c in self._reader.connections if c.topic in topics]
+        ros1, ros2 = self._reader.typestore, self._ros2_types()
+        cache: dict[str, object] = {}
         for connection, time_ns, data in self._raw(connections):
             if not self._reader.is2:
-                data = bytes(self._reader.typestore.ros1_to_cdr(data, connection.msgtype))
-            yield connection.topic, time_ns, data
+                kind = connection.msgtype
+                data = migrate_bytes(
+                    ros1, ros2, kind, kind, cache, data, src_is2=False, dst_is2=True
+                )
+            yield connection.topic, time_ns, bytes(data)
 
     def bundles(self, intake: Intake) -> Iterator[MessageBundle]:
         """Feed the recorded messages to `intake` and yield the bundles that become ready.
@@ -134,12 +154,12 @@ class BagReader:
             "odometry": intake.on_odometry,
             "camera_info": intake.on_camera_info,
         }
-        streams = {c.topic: handlers[n] for n, c in self._streams.items() if c and n in handlers}
-        connections = [c for n, c in self._streams.items() if c and n in handlers]
+        connections = [c for stream in handlers for c in self._streams[stream]]
+        by_topic = {c.topic: handlers[s] for s in handlers for c in self._streams[s]}
         broken = None
         try:
             for topic, _, message in self._read(connections):
-                yield from streams[topic](message) or ()
+                yield from by_topic[topic](message) or ()
         except BagError as error:
             broken = error
         yield from intake.flush()
@@ -169,23 +189,33 @@ class BagReader:
                 self.faults.add(error.fault, str(error))
 
     def ground_truth(self) -> Trajectory | None:
-        """Return the true poses of base_link in map, or None if the bag has none."""
-        connection = self._streams["truth_odometry"]
-        if connection is None:
+        """Return the true poses of base_link in map, or None if the bag has none.
+
+        Of a recording that breaks off, those before that place.
+        """
+        poses: dict[int, Array] = {}
+        with suppress(BagError):
+            for _, _, message in self._read(self._streams["truth_odometry"]):
+                with suppress(ValueError):  # what is no pose is no truth
+                    poses.setdefault(stamp_of(message.header), pose_of(message.pose.pose))
+        if not poses:
             return None
-        pairs = [(stamp_of(m.header), pose_of(m.pose.pose)) for _, _, m in self._read([connection])]
-        stamps, first = np.unique([stamp for stamp, _ in pairs], return_index=True)
-        return Trajectory(stamps, np.array([pairs[i][1] for i in first]).reshape(-1, 4, 4))
+        stamps = sorted(poses)
+        return Trajectory(np.array(stamps), np.stack([poses[s] for s in stamps]))
 
     def _prime(self, intake: Intake) -> None:
-        """Give the intake what a latched publisher would: static transforms and the camera."""
+        """Give the intake what a latched publisher would: static transforms and the camera.
+
+        Where the recording breaks off is told by those who read on.
+        """
         static = [c for c in self._reader.connections if c.topic == TF_STATIC]
-        for _, _, message in self._read(static):
-            intake.on_tf_static(message)
-        info = self._streams["camera_info"]
-        for _, _, message in self._read([info] if info else []):
-            intake.on_camera_info(message)
-            break
+        with suppress(BagError):
+            for _, _, message in self._read(static):
+                intake.on_tf_static(message)
+        with suppress(BagError):
+            for _, _, message in self._read(self._streams["camera_info"]):
+                intake.on_camera_info(message)
+                break
 
     def _read(self, connections: list[Connection]) -> Iterator[tuple[str, int, Any]]:
         for connection, time_ns, data in self._raw(connections):
@@ -194,6 +224,13 @@ class BagReader:
             except Exception as error:  # rosbags raises many kinds on damaged bytes
                 raise self._damaged(error) from error
             yield connection.topic, time_ns, message
+
+    def _ros2_types(self) -> Typestore:
+        """Return the types of ROS 2, and those of this bag that ROS 2 does not know."""
+        types = get_typestore(Stores.ROS2_JAZZY)
+        of_bag = self._reader.typestore.fielddefs
+        types.register({n: d for n, d in of_bag.items() if n not in types.fielddefs})
+        return types
 
     def _raw(self, connections: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
         if not connections:
@@ -204,13 +241,24 @@ class BagReader:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> BagError:
-        return BagError(f"{self.path} is damaged after what was read: {error!r}")
+        return BagError(f"{self.path} is damaged after what was read: {str(error) or repr(error)}")
 
-    def _find(self, stream: str) -> Connection | None:
+    def _find(self, stream: str) -> list[Connection]:
+        """Return the connections of a stream's topic: one for each publisher there was."""
         name = getattr(self.topics, stream)
-        by_topic = {c.topic: c for c in self._reader.connections}
-        found = (by_topic.get(name + suffix) for suffix in SUFFIXES.get(stream, ("",)))
-        return next((c for c in found if c is not None), None)
+        found = [
+            [c for c in self._reader.connections if c.topic == name + suffix]
+            for suffix in SUFFIXES.get(stream, ("",))
+        ]
+        # A transport that nobody used may be there all the same, without messages.
+        chosen = max(found, key=lambda some: (any(c.msgcount for c in some), bool(some)))
+        for connection in chosen:
+            if connection.msgtype not in TYPES[stream]:
+                raise BagError(
+                    f"{connection.topic} is of type {connection.msgtype}, not {TYPES[stream][-1]}: "
+                    f"name the topic of {stream} with an option"
+                )
+        return chosen
 
     def _missing(self, stream: str) -> str:
         of_use = sorted(
@@ -227,12 +275,16 @@ class BagReader:
 def _open(path: Path) -> AnyReader:
     if not path.exists():
         raise BagError(f"{path} does not exist")
+    default_types = get_typestore(Stores.ROS2_JAZZY)
     try:
-        reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+        reader = AnyReader([path], default_typestore=default_types)
         reader.open()
-    except (AnyReaderError, OSError, ValueError, KeyError, AssertionError) as error:
-        raise BagError(
-            f"{path} cannot be opened as a bag ({error}): if its recorder was killed, try "
-            "`ros2 bag reindex` or `mcap recover`"
-        ) from error
+    except Exception as error:  # rosbags and the codecs under it raise many kinds
+        salvaged = salvage(path, default_types)
+        if salvaged is None:
+            raise BagError(
+                f"{path} cannot be opened as a bag ({error}): if its recorder was killed, try "
+                "`ros2 bag reindex`, `sqlite3 FILE .recover` or, for ROS 1, `rosbag reindex`"
+            ) from error
+        return salvaged
     return reader
