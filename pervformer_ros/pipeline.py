@@ -107,7 +107,8 @@ class Pipeline:
         """Forget everything: neural state, objects, events, and the map of the back end."""
         self._state = self.perceiver.init_state()
         self._probe_update: ProbeUpdate | None = None
-        self._last_stamp_ns: int | None = None
+        self._newest_ns: int | None = None
+        self._state_ns: int | None = None
         self._T_odom_base: Array = np.eye(4)
         self.probes_in_use = 0
         self.memory.reset()
@@ -117,9 +118,10 @@ class Pipeline:
     def step(self, frame: Frame, reset: bool = False) -> PipelineOutput:
         """Take one frame; `reset` says that time went backwards before it."""
         started = time.perf_counter()
-        # Start anew where time went backwards
-        if reset:
+        # Start anew where time went backwards, also if the frame that would have said so was lost
+        if reset or (self._newest_ns is not None and frame.stamp_ns < self._newest_ns):
             self.reset()
+        self._newest_ns = frame.stamp_ns
         # Look at the frame with what the probes remember
         percept = self._perceive(frame)
         # Tell what moves from what stands still
@@ -153,10 +155,12 @@ class Pipeline:
     def snapshot(self) -> Snapshot:
         """Return what is remembered, to be written to disk."""
         state = self.perceiver.state_to_arrays(self._state)
-        return Snapshot.of(self.model_name, self.memory.map, state)
+        return Snapshot.of(self.model_name, self._state_ns, self.memory, state)
 
     def restore(self, path: Path) -> Snapshot:
-        """Remember what a snapshot holds; on an error nothing changes.
+        """Remember what a snapshot holds, as if its last image had just been seen.
+
+        The stamps to come may be of another clock. On an error nothing changes.
 
         Raises:
             SnapshotError: if the file does not fit.
@@ -167,7 +171,8 @@ class Pipeline:
         except StateError as error:
             raise SnapshotError(f"{path}: {error}") from error
         self._probe_update = None
-        snapshot.restore(self.memory.map)
+        self._newest_ns, self._state_ns = None, snapshot.stamp_ns
+        snapshot.restore(self.memory)
         return snapshot
 
     @property
@@ -193,9 +198,9 @@ class Pipeline:
     # The steps ------------------------------------------------------------------------------
 
     def _perceive(self, frame: Frame) -> PerceptArrays:
-        last = self._last_stamp_ns
-        dt_s = 0.0 if last is None else (frame.stamp_ns - last) / NANOSECONDS
-        self._last_stamp_ns = frame.stamp_ns
+        last_ns = frame.stamp_ns if self._state_ns is None else self._state_ns
+        dt_s = max(0, frame.stamp_ns - last_ns) / NANOSECONDS
+        self._state_ns = frame.stamp_ns
         percept, self._state = self.perceiver.perceive(
             frame.rgb, frame.depth, dt_s, self._state, self._probe_update
         )

@@ -41,6 +41,11 @@ class Event:
     path_name: str = ""
     sequence: int = 0
 
+    def is_near(self, centre: Array, radius_m: float) -> bool:
+        """Tell whether either end lies within a radius (<= 0 = everywhere)."""
+        ends = np.stack([self.from_position, self.to_position])
+        return radius_m <= 0 or bool((np.linalg.norm(ends - centre, axis=1) <= radius_m).any())
+
 
 class EventLog:
     """Numbers events and keeps the recent ones for queries; older ones are forgotten."""
@@ -55,6 +60,16 @@ class EventLog:
         self.next_sequence += 1
         self._events.append(numbered)
         return numbered
+
+    def clear(self) -> None:
+        """Forget all events; their numbers go on."""
+        self._events.clear()
+
+    def restore(self, events: list[Event], next_sequence: int) -> None:
+        """Remember these events instead; a number that was given away is not given again."""
+        self._events.clear()
+        self._events.extend(events)
+        self.next_sequence = max(self.next_sequence, next_sequence)
 
     def recent(self, label: str = "", since_ns: int = 0) -> list[Event]:
         """Return the remembered events of this label ("" = any) at or after a stamp."""

@@ -82,7 +82,8 @@ class ObjectMap:
     """All objects, bounded in number.
 
     Sightings join objects of their label in one assignment that minimises the sum of distances
-    (Hungarian method, scipy), never farther than `gate_m`.
+    (Hungarian method, scipy), never farther than `gate_m`. Places become less sure with every
+    image, by `process_variance` (m²), up to what the gate allows for.
     """
 
     def __init__(self, gate_m: float = 1.0, capacity: int = 500, process_variance: float = 1e-3):
@@ -96,19 +97,19 @@ class ObjectMap:
     def __len__(self) -> int:
         return len(self.objects)
 
+    def clear(self) -> None:
+        """Forget everything but which ids were given away: they are not given again."""
+        self.objects.clear()
+
     def update(self, stamp_ns: int, sightings: list[Sighting]) -> list[WorldObject]:
         """Join sightings to objects and make new objects of the rest; return those sighted."""
         known = list(self.objects.values())
         for thing in known:
-            thing.variance += self.process_variance
+            if thing.variance < (0.5 * self.gate_m) ** 2:
+                thing.variance += self.process_variance
             if thing.state is ObjectState.VISIBLE:
                 thing.state = ObjectState.REMEMBERED
-        cost = np.full((len(known), len(sightings)), FORBIDDEN)
-        for i, thing in enumerate(known):
-            for j, sighting in enumerate(sightings):
-                distance = float(np.linalg.norm(thing.position - sighting.position))
-                if thing.label == sighting.label and distance <= self.gate_m:
-                    cost[i, j] = distance
+        cost = self._costs(known, sightings)
         sighted = []
         unmatched = set(range(len(sightings)))
         for i, j in zip(*linear_sum_assignment(cost), strict=True):
@@ -118,7 +119,7 @@ class ObjectMap:
                 unmatched.discard(int(j))
         sighted += [self._add(stamp_ns, sightings[j]) for j in sorted(unmatched)]
         self._forget()
-        return sighted
+        return [thing for thing in sighted if thing.id in self.objects]
 
     def near(self, label: str, centre: Array, radius_m: float, since_ns: int) -> list[WorldObject]:
         """Return the objects of a label ("" = any) within a radius (<= 0 = everywhere).
@@ -132,6 +133,15 @@ class ObjectMap:
             and (radius_m <= 0 or np.linalg.norm(thing.position - centre) <= radius_m)
             and thing.last_seen_ns >= since_ns
         ]
+
+    def _costs(self, known: list[WorldObject], sightings: list[Sighting]) -> Array:
+        """Return the distances (objects, sightings) of pairs that may be joined, else FORBIDDEN."""
+        places = np.array([o.position for o in known]).reshape(-1, 1, 3)
+        seen = np.array([s.position for s in sightings]).reshape(1, -1, 3)
+        distance = np.linalg.norm(places - seen, axis=2)
+        labels = np.array([o.label for o in known], object)[:, None]
+        alike = labels == np.array([s.label for s in sightings], object)
+        return np.where(alike & (distance <= self.gate_m), distance, FORBIDDEN)
 
     def _add(self, stamp_ns: int, sighting: Sighting) -> WorldObject:
         thing = WorldObject(
@@ -152,8 +162,16 @@ class ObjectMap:
         return thing
 
     def _forget(self) -> None:
-        """Keep within capacity: what was seen least often and longest ago goes first."""
+        """Keep within capacity: what was seen least often and longest ago goes first.
+
+        What is in view goes last, or a full map would have no place for anything new.
+        """
         while len(self.objects) > self.capacity:
-            least = min(self.objects.values(), key=lambda o: (o.sightings, o.last_seen_ns))
+            least = min(self.objects.values(), key=_worth)
             del self.objects[least.id]
             self.forgotten += 1
+
+
+def _worth(thing: WorldObject) -> tuple[bool, int, int, float]:
+    in_view = thing.state is ObjectState.VISIBLE
+    return in_view, thing.sightings, thing.last_seen_ns, thing.score

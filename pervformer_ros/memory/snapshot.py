@@ -1,20 +1,22 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The memory on disk: one zip of memory.json (objects) and state.safetensors (neural state)."""
+"""The memory on disk: a zip of memory.json (objects, events) and state.safetensors (neural)."""
 
 import json
 import os
 import zipfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from pervformer_ros.memory.objects import ObjectMap, ObjectState, WorldObject
+from pervformer_ros.memory.events import Event, EventType
+from pervformer_ros.memory.objects import ObjectState, WorldObject
+from pervformer_ros.memory.working_memory import WorkingMemory
 
 FORMAT_VERSION = 1
 
@@ -25,24 +27,48 @@ class SnapshotError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """What is kept: the objects, the neural state by tensor name, and the model both belong to."""
+    """What is kept, and of when it is.
+
+    model: what the neural state belongs to.
+    stamp_ns: of the last image that went into it, or None before the first.
+    next_id, next_sequence: the numbers that the next object and the next event get.
+    events: the recent ones.
+    state: the neural state by tensor name.
+    """
 
     model: str
+    stamp_ns: int | None
     next_id: int
     objects: list[WorldObject]
+    next_sequence: int
+    events: list[Event]
     state: dict[str, NDArray[Any]]
 
     @classmethod
-    def of(cls, model: str, things: ObjectMap, state: dict[str, NDArray[Any]]) -> "Snapshot":
-        """Take a snapshot of a map and a state."""
-        return cls(model, things.next_id, list(things.objects.values()), state)
+    def of(
+        cls, model: str, stamp_ns: int | None, memory: WorkingMemory, state: dict[str, NDArray[Any]]
+    ) -> "Snapshot":
+        """Take a snapshot of a memory and a neural state."""
+        return cls(
+            model,
+            stamp_ns,
+            memory.map.next_id,
+            list(memory.map.objects.values()),
+            memory.log.next_sequence,
+            memory.log.recent(),
+            state,
+        )
 
-    def restore(self, things: ObjectMap) -> None:
-        """Put the objects into a map, in place of what it held; none of them is in view yet."""
-        things.objects = {o.id: o for o in self.objects}
-        things.next_id = self.next_id
+    def restore(self, memory: WorkingMemory) -> None:
+        """Put objects and events in place of what a memory held; nothing is in view yet.
+
+        Ids and sequence numbers that the memory has given away already are not given again.
+        """
         for thing in self.objects:
             thing.state = ObjectState.REMEMBERED
+        memory.map.objects = {o.id: o for o in self.objects}
+        memory.map.next_id = max(memory.map.next_id, self.next_id)
+        memory.log.restore(self.events, self.next_sequence)
 
     def write(self, path: Path) -> None:
         """Write the file in one step: it is either the old one or the new one, never half.
@@ -53,8 +79,11 @@ class Snapshot:
         header = {
             "version": FORMAT_VERSION,
             "model": self.model,
+            "stamp_ns": self.stamp_ns,
             "next_id": self.next_id,
             "objects": [_to_json(o) for o in self.objects],
+            "next_sequence": self.next_sequence,
+            "events": [_to_json(e) for e in self.events],
         }
         partial = path.with_name(path.name + ".partial")
         try:
@@ -65,7 +94,10 @@ class Snapshot:
                 os.fsync(written.fileno())
             partial.replace(path)
         except OSError as error:
-            raise SnapshotError(f"cannot write {path}: {error.strerror}") from error
+            raise SnapshotError(f"cannot write {path}: {error.strerror or error}") from error
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     @classmethod
     def read(cls, path: Path, model: str) -> "Snapshot":
@@ -77,33 +109,43 @@ class Snapshot:
         try:
             with zipfile.ZipFile(path) as archive:
                 header = json.loads(archive.read("memory.json"))
-                state = load(archive.read("state.safetensors"))
-            if header["version"] != FORMAT_VERSION:
-                raise SnapshotError(
-                    f"{path} is of version {header['version']}, this reads {FORMAT_VERSION}: "
-                    "save it again with the release that will load it"
+                _check_origin(path, header, model)
+                return cls(
+                    model,
+                    header["stamp_ns"],
+                    int(header["next_id"]),
+                    [_object_from_json(o) for o in header["objects"]],
+                    int(header["next_sequence"]),
+                    [_event_from_json(e) for e in header["events"]],
+                    load(archive.read("state.safetensors")),
                 )
-            if header["model"] != model:
-                raise SnapshotError(
-                    f"{path} belongs to model '{header['model']}', not to '{model}': "
-                    "set the same checkpoint or model variant"
-                )
-            objects = [_from_json(o) for o in header["objects"]]
-            return cls(model, int(header["next_id"]), objects, state)
-        except OSError as error:
-            raise SnapshotError(f"cannot read {path}: {error.strerror}") from error
         except SnapshotError:
             raise
-        except (zipfile.BadZipFile, KeyError, TypeError, ValueError, SafetensorError) as error:
+        except OSError as error:
+            raise SnapshotError(f"cannot read {path}: {error.strerror or error}") from error
+        except Exception as error:  # zip, JSON and safetensors raise many kinds on damaged bytes
             raise SnapshotError(f"{path} is damaged or no memory snapshot: {error}") from error
 
 
-def _to_json(thing: WorldObject) -> dict[str, Any]:
-    values = asdict(thing)
+def _check_origin(path: Path, header: dict[str, Any], model: str) -> None:
+    if header["version"] != FORMAT_VERSION:
+        raise SnapshotError(
+            f"{path} is of version {header['version']}, this reads {FORMAT_VERSION}: "
+            "save it again with the release that will load it"
+        )
+    if header["model"] != model:
+        raise SnapshotError(
+            f"{path} belongs to model '{header['model']}', not to '{model}': "
+            "set the same checkpoint or model variant"
+        )
+
+
+def _to_json(value: WorldObject | Event) -> dict[str, Any]:
+    values = asdict(value)
     return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
 
 
-def _from_json(values: dict[str, Any]) -> WorldObject:
+def _object_from_json(values: dict[str, Any]) -> WorldObject:
     dtypes = {
         "position": float,
         "size": float,
@@ -113,3 +155,8 @@ def _from_json(values: dict[str, Any]) -> WorldObject:
     }
     arrays = {name: np.array(values[name], dtype) for name, dtype in dtypes.items()}
     return WorldObject(**{**values, **arrays, "state": ObjectState(values["state"])})
+
+
+def _event_from_json(values: dict[str, Any]) -> Event:
+    ends = {name: np.array(values[name], float) for name in ("from_position", "to_position")}
+    return Event(**{**values, **ends, "type": EventType(values["type"])})

@@ -43,12 +43,13 @@ class WorkingMemory:
 
     def __init__(self, config: MemoryConfig | None = None):
         self.config = config or MemoryConfig()
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything."""
         self.map = ObjectMap(self.config.gate_m, self.config.capacity)
         self.log = EventLog()
+
+    def reset(self) -> None:
+        """Forget everything; ids and sequence numbers go on, so that none means two things."""
+        self.map.clear()
+        self.log.clear()
 
     def update(self, frame: Frame, T_odom_base: Array, sightings: list[Sighting]) -> MemoryUpdate:
         """Take in the sightings of one image; `T_odom_base` is where the robot was."""
@@ -69,9 +70,16 @@ class WorkingMemory:
     def query(
         self, label: str, centre: Array, radius_m: float, since_ns: int
     ) -> tuple[list[WorldObject], list[Event]]:
-        """Return confirmed objects and recent events that fit; see ObjectMap.near."""
+        """Return confirmed objects and recent events that fit; see ObjectMap.near.
+
+        An event fits where either of its ends lies within the radius.
+        """
         things = self.map.near(label, centre, radius_m, since_ns)
-        return [o for o in things if self._confirmed(o)], self.log.recent(label, since_ns)
+        events = self.log.recent(label, since_ns)
+        return (
+            [o for o in things if self._confirmed(o)],
+            [e for e in events if e.is_near(centre, radius_m)],
+        )
 
     def _confirmed(self, thing: WorldObject) -> bool:
         return thing.sightings >= self.config.confirm_sightings
