@@ -112,7 +112,7 @@ def simulate(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the bag and the report.")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option(help="Folder for bag and report.")] = Path("out/demo"),
 ) -> None:
     """Simulate a robot in a warehouse, run the nodes on it live, and report the drift."""
     bag = out / "bag"
@@ -142,12 +142,14 @@ def _live(
 def _clear_errors() -> Iterator[None]:
     """Turn the errors a user can do something about into one line and exit code 1."""
     from pervformer_ros.bags.reader import BagError
+    from pervformer_ros.bags.writer import BagWriteError
     from pervformer_ros.model import CheckpointError
     from pervformer_ros.nodes.live import LiveError
 
+    known = (BagError, BagWriteError, CheckpointError, LiveError, ValueError, OSError)
     try:
         yield
-    except (BagError, CheckpointError, LiveError, ValueError, OSError) as error:
+    except known as error:
         console.print(f"[red]error:[/red] {error}", soft_wrap=True)
         raise typer.Exit(1) from error
 
