@@ -17,7 +17,7 @@ from pervformer_ros.sim.mesh import Mesh, merge
 from pervformer_ros.sim.movables import SELF
 from pervformer_ros.sim.odometry import wheel_odometry
 from pervformer_ros.sim.raycast import RayScene
-from pervformer_ros.sim.render import Movers, Render, Renderer
+from pervformer_ros.sim.render import Movers, Render, Renderer, trace
 from pervformer_ros.sim.rng import stream
 from pervformer_ros.sim.scenario import Scenario, find
 from pervformer_ros.sim.sensors import Sensor, SensorConfig, draw_sensor
@@ -34,6 +34,21 @@ DRAW_DISTANCE = 45.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """What can be seen at one moment, exactly.
+
+    tick: of the log. T_map_base: true pose of the robot. depth: (H, W) metres, 0 = nothing.
+    instance: (H, W) uint16 ids, 0 = the static world.
+    """
+
+    tick: int
+    stamp_ns: int
+    T_map_base: Array
+    depth: NDArray[np.float32]
+    instance: NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Shot:
     """One frame and the truth about it.
 
@@ -46,6 +61,12 @@ class Shot:
     frame: Frame
     T_map_base: Array
     render: Render
+
+    @property
+    def sight(self) -> Sight:
+        """The geometry of it."""
+        r = self.render
+        return Sight(self.tick, self.frame.stamp_ns, self.T_map_base, r.depth, r.instance)
 
 
 class Episode:
@@ -138,20 +159,31 @@ class Episode:
         T_map_camera = self.T_map_base(tick) @ self.T_base_camera
         return self.renderer.render(T_map_camera, self.movers(tick), self.log.lights[tick])
 
+    def sight(self, tick: int) -> Sight:
+        """Return what can be seen at a tick, without rendering colours."""
+        T_map_base = self.T_map_base(tick)
+        T_map_camera = T_map_base @ self.T_base_camera
+        depth, instance = trace(T_map_camera, self.camera, self.scene, self.movers(tick))
+        return Sight(tick, self.stamp_ns(tick), T_map_base, depth, instance)
+
+    @cached_property
+    def scene(self) -> RayScene:
+        """The static world for rays."""
+        return RayScene(self.static_mesh)
+
     @cached_property
     def renderer(self) -> Renderer:
         """The renderer, with the world built and lit at first use."""
         lamps = lights.hang(self.layout, self.seed)
         sun = lights.shine(self.layout, self.seed) if self._stage.sunlit else None
         static = self.static_mesh
-        scene = RayScene(static)
         groups = [
             f"lamp_{i}" if i in self._stage.failing else bake.STEADY for i in range(len(lamps))
         ]
         rng = stream(self.seed, "bake")
-        light = bake.bake(static, scene, self.layout, lamps, sun, groups, rng)
+        light = bake.bake(static, self.scene, self.layout, lamps, sun, groups, rng)
         atlas = Atlas(textures.paint_all(self.seed))
-        return Renderer(static, scene, light, MoverShadows(lamps, groups), atlas, self.camera)
+        return Renderer(static, self.scene, light, MoverShadows(lamps, groups), atlas, self.camera)
 
     @cached_property
     def static_mesh(self) -> Mesh:

@@ -102,4 +102,4 @@ ROLL_CAGE = Kind("roll_cage", ((-0.15, 0.4), (0.15, 0.4)), _roll_cage)
 CONE = Kind("cone", ((0.0, 0.2),), _cone)
 ROBOT = Kind("robot", ((-0.2, 0.35), (0.2, 0.35)), lambda rng: Rigid(mobile_robot(rng)))
 # The robot with the camera: it never sees itself.
-SELF = Kind("robot", ((0.0, 0.38),), lambda rng: Rigid(merge([])), clearance=1.0)
+SELF = Kind("robot", ((0.0, 0.38),), lambda rng: Rigid(merge([])), clearance=0.6)

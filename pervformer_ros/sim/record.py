@@ -66,7 +66,7 @@ def simulate(
                 bag.write(ODOMETRY, wheel_message(episode, tick), episode.stamp_ns(tick))
             for topic, message in shot_messages(episode, shot, raw).items():
                 bag.write(topic, message, shot.frame.stamp_ns)
-            objects, events = observer.observe(shot)
+            objects, events = observer.observe(shot.sight)
             stamp = shot.frame.stamp_ns
             bag.write(TRUE_OBJECTS, messages.tracked_objects(stamp, objects), stamp)
             for event in events:

@@ -60,6 +60,23 @@ class Render:
     grazing: Floats
 
 
+def trace(
+    T_map_camera: Array, camera: CameraModel, scene: RayScene, movers: Movers
+) -> tuple[Floats, NDArray[np.uint16]]:
+    """Return depth (H, W) in metres, 0 = nothing, and instance ids (H, W), without any colour."""
+    rays = _rays(
+        T_map_camera[:3, 3],
+        _pixel_directions(camera, (0.0, 0.0)) @ T_map_camera[:3, :3].T.astype(np.float32),
+    )
+    far, near = scene.cast(rays), RayScene(movers.mesh).cast(rays)
+    t = np.minimum(far.t, near.t)
+    instance = np.zeros(len(rays), np.uint16)
+    front = near.t < far.t
+    instance[front] = movers.instance[near.quad[front]]
+    shape = camera.height, camera.width
+    return np.where(np.isfinite(t), t, 0).reshape(shape), instance.reshape(shape)
+
+
 class Renderer:
     """Renders one world through one camera."""
 

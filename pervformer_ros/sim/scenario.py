@@ -4,6 +4,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TypeAlias
 
 from pervformer_ros.sim.stage import Stage
@@ -38,14 +39,19 @@ def scenario(summary: str, seconds: float) -> Callable[[Script], Script]:
     return register
 
 
+def names() -> tuple[str, ...]:
+    """Return the names of all scenarios."""
+    # Scenarios import this module; importing them here, at the first question, registers them.
+    import_module("pervformer_ros.sim.scenarios")
+    return tuple(SCENARIOS)
+
+
 def find(name: str) -> Scenario:
     """Return a scenario.
 
     Raises:
         ValueError: if there is none of this name; the text lists those there are.
     """
-    import pervformer_ros.sim.scenarios  # noqa: F401 - registers them
-
-    if name not in SCENARIOS:
+    if name not in names():
         raise ValueError(f"there is no scenario '{name}': use one of {', '.join(SCENARIOS)}")
     return SCENARIOS[name]

@@ -32,7 +32,7 @@ from pervformer_ros.geometry import Array, invert, transform_points
 from pervformer_ros.memory.events import EventType
 from pervformer_ros.memory.objects import ObjectState
 from pervformer_ros.sim.boxes import BodyBoxes, footprint
-from pervformer_ros.sim.episode import Episode, Shot
+from pervformer_ros.sim.episode import Episode, Sight
 from pervformer_ros.sim.layout import Path
 
 # Of 320 x 240; scaled with the picture.
@@ -98,7 +98,7 @@ class _Belief:
 
 @dataclass(eq=False)
 class Observer:
-    """Watches an episode's shots in order."""
+    """Watches an episode's sights in order."""
 
     episode: Episode
     _beliefs: dict[int, _Belief] = field(default_factory=dict)
@@ -113,21 +113,21 @@ class Observer:
         self._blockers = {path.name: {} for path in self._paths}
         self._min_pixels = MIN_PIXELS * e.camera.width * e.camera.height / (320 * 240)
 
-    def observe(self, shot: Shot) -> tuple[list[TrueObject], list[TrueEvent]]:
+    def observe(self, sight: Sight) -> tuple[list[TrueObject], list[TrueEvent]]:
         """Return every object seen so far and what changed in this frame."""
         count = len(self.episode.bodies)
-        pixels = np.bincount(shot.render.instance.ravel(), minlength=count)
-        areas = find_objects(shot.render.instance.astype(np.int32), max_label=count - 1)
+        pixels = np.bincount(sight.instance.ravel(), minlength=count)
+        areas = find_objects(sight.instance.astype(np.int32), max_label=count - 1)
         events: list[TrueEvent] = []
         for body in range(1, count):
             if pixels[body] >= self._min_pixels:
-                self._see(shot, body, pixels, events)
+                self._see(sight, body, pixels, events)
             else:
-                self._miss(shot, body, events)
+                self._miss(sight, body, events)
         for path in self._paths:
-            self._watch(shot, path, pixels, events)
+            self._watch(sight, path, pixels, events)
         objects = [
-            self._describe(shot, body, int(pixels[body]), areas[body - 1])
+            self._describe(sight, body, int(pixels[body]), areas[body - 1])
             for body, belief in sorted(self._beliefs.items())
             if not belief.dropped
         ]
@@ -136,69 +136,69 @@ class Observer:
         return objects, events
 
     def _see(
-        self, shot: Shot, body: int, pixels: NDArray[np.intp], events: list[TrueEvent]
+        self, sight: Sight, body: int, pixels: NDArray[np.intp], events: list[TrueEvent]
     ) -> None:
-        tick, stamp = shot.tick, shot.frame.stamp_ns
+        tick, stamp = sight.tick, sight.stamp_ns
         moving = bool(self._boxes.moving[tick, body])
         pose = self._boxes.pose(tick, body)
         belief = self._beliefs.get(body)
         if belief is None:
             belief = self._beliefs[body] = _Belief(stamp, stamp, moving)
-            self._emit(events, shot, EventType.APPEARED, body, pose, pose)
+            self._emit(events, sight, EventType.APPEARED, body, pose, pose)
         belief.last_seen_ns, belief.gone, belief.dropped = stamp, False, False
         carrier = int(self.episode.log.carrier[tick, body])
         if carrier and pixels[carrier] >= self._min_pixels:
             belief.agent = carrier
         if moving:
-            self._see_moving(shot, body, belief, pose, events)
+            self._see_moving(sight, body, belief, pose, events)
         else:
-            self._see_at_rest(shot, body, belief, pose, events)
+            self._see_at_rest(sight, body, belief, pose, events)
 
     def _see_moving(
-        self, shot: Shot, body: int, belief: _Belief, pose: Array, events: list[TrueEvent]
+        self, sight: Sight, body: int, belief: _Belief, pose: Array, events: list[TrueEvent]
     ) -> None:
         if belief.moving or belief.home is None:
             return
         if _distance(pose, belief.home) > NOTICEABLE:
             belief.moving = True
             kind = EventType.STARTED_MOVING
-            self._emit(events, shot, kind, body, belief.home, pose, belief.agent)
+            self._emit(events, sight, kind, body, belief.home, pose, belief.agent)
 
     def _see_at_rest(
-        self, shot: Shot, body: int, belief: _Belief, pose: Array, events: list[TrueEvent]
+        self, sight: Sight, body: int, belief: _Belief, pose: Array, events: list[TrueEvent]
     ) -> None:
         if belief.moving:
             belief.moving = False
-            self._emit(events, shot, EventType.STOPPED, body, pose, pose, belief.agent)
+            self._emit(events, sight, EventType.STOPPED, body, pose, pose, belief.agent)
         if belief.home is None:
             belief.home = pose
         elif _distance(pose, belief.home) > RELOCATED:
-            self._emit(events, shot, EventType.MOVED, body, belief.home, pose, belief.agent)
+            self._emit(events, sight, EventType.MOVED, body, belief.home, pose, belief.agent)
             belief.home = pose
-        if not self.episode.log.carrier[shot.tick, body]:
+        if not self.episode.log.carrier[sight.tick, body]:
             belief.agent = 0
 
-    def _miss(self, shot: Shot, body: int, events: list[TrueEvent]) -> None:
+    def _miss(self, sight: Sight, body: int, events: list[TrueEvent]) -> None:
         belief = self._beliefs.get(body)
         if belief is None or belief.moving or belief.gone or belief.home is None:
             return
-        present = self.episode.log.present[shot.tick, body]
-        if present and _distance(self._boxes.pose(shot.tick, body), belief.home) <= RELOCATED:
+        present = self.episode.log.present[sight.tick, body]
+        if present and _distance(self._boxes.pose(sight.tick, body), belief.home) <= RELOCATED:
             return
-        if self._seen_empty(shot, belief.home, self._boxes.size[body]):
+        if self._seen_empty(sight, belief.home, self._boxes.size[body]):
             belief.gone = True
-            self._emit(events, shot, EventType.REMOVED, body, belief.home, belief.home)
+            self._emit(events, sight, EventType.REMOVED, body, belief.home, belief.home)
 
     def _watch(
-        self, shot: Shot, path: Path, pixels: NDArray[np.intp], events: list[TrueEvent]
+        self, sight: Sight, path: Path, pixels: NDArray[np.intp], events: list[TrueEvent]
     ) -> None:
         """Keep account of what is known to stand on a path."""
         known = self._blockers[path.name]
         was_clear, left = not known, None
         for body, belief in self._beliefs.items():
-            pose = self._boxes.pose(shot.tick, body)
+            pose = self._boxes.pose(sight.tick, body)
             if pixels[body] < self._min_pixels:
-                away = body in known and self._left(shot, body, known[body])
+                away = body in known and self._left(sight, body, known[body])
             else:
                 on = on_path(path, footprint(pose, self._boxes.size[body]))
                 away = body in known and not on
@@ -208,26 +208,26 @@ class Observer:
                 left = body, known.pop(body)
         if was_clear and known:
             body, pose = next(iter(known.items()))
-            self._emit(events, shot, EventType.PATH_BLOCKED, body, pose, pose, path=path.name)
+            self._emit(events, sight, EventType.PATH_BLOCKED, body, pose, pose, path=path.name)
         if left is not None and not known:
             body, pose = left
             agent = self._beliefs[body].agent
-            self._emit(events, shot, EventType.PATH_CLEARED, body, pose, pose, agent, path.name)
+            self._emit(events, sight, EventType.PATH_CLEARED, body, pose, pose, agent, path.name)
 
-    def _left(self, shot: Shot, body: int, place: Array) -> bool:
+    def _left(self, sight: Sight, body: int, place: Array) -> bool:
         """Return whether an unseen body is gone from a place and the place is seen empty."""
-        present = self.episode.log.present[shot.tick, body]
-        if present and _distance(self._boxes.pose(shot.tick, body), place) <= RELOCATED:
+        present = self.episode.log.present[sight.tick, body]
+        if present and _distance(self._boxes.pose(sight.tick, body), place) <= RELOCATED:
             return False
-        return self._seen_empty(shot, place, self._boxes.size[body])
+        return self._seen_empty(sight, place, self._boxes.size[body])
 
-    def _seen_empty(self, shot: Shot, place: Array, size: Array) -> bool:
-        T_camera_place = invert(shot.T_map_base @ self.episode.T_base_camera) @ place
+    def _seen_empty(self, sight: Sight, place: Array, size: Array) -> bool:
+        T_camera_place = invert(sight.T_map_base @ self.episode.T_base_camera) @ place
         points = transform_points(T_camera_place, _SAMPLES * size)
-        return seen_through(shot.render.depth, self.episode.camera, points)
+        return seen_through(sight.depth, self.episode.camera, points)
 
     def _describe(
-        self, shot: Shot, body: int, pixels: int, area: tuple[slice, slice] | None
+        self, sight: Sight, body: int, pixels: int, area: tuple[slice, slice] | None
     ) -> TrueObject:
         belief, boxes = self._beliefs[body], self._boxes
         roi = (0, 0, 0, 0)
@@ -244,10 +244,10 @@ class Observer:
             id=body,
             label=self.episode.bodies[body].kind.label,
             state=state,
-            moving=bool(boxes.moving[shot.tick, body]),
-            T_map_object=boxes.pose(shot.tick, body),
+            moving=bool(boxes.moving[sight.tick, body]),
+            T_map_object=boxes.pose(sight.tick, body),
             size=boxes.size[body],
-            velocity=boxes.velocity(shot.tick, body),
+            velocity=boxes.velocity(sight.tick, body),
             pixels=pixels,
             roi=roi,
             first_seen_ns=belief.first_seen_ns,
@@ -257,7 +257,7 @@ class Observer:
     def _emit(
         self,
         events: list[TrueEvent],
-        shot: Shot,
+        sight: Sight,
         kind: EventType,
         body: int,
         T_from: Array,
@@ -269,7 +269,7 @@ class Observer:
         bodies = self.episode.bodies
         events.append(
             TrueEvent(
-                stamp_ns=shot.frame.stamp_ns,
+                stamp_ns=sight.stamp_ns,
                 sequence=self._count,
                 type=kind,
                 object_id=body,

@@ -94,7 +94,7 @@ def join_convoy(stage: Stage, route: Route, up: int, go: Callable[[], bool] | No
     go: they wait for it.
     """
     lead = float(stage.rng.uniform(4.0, 4.8))
-    slow = convoy_route(stage.layout, up, laps=3, speed=route.speed * 0.9)
+    slow = convoy_route(stage.layout, up, laps=3, speed=route.speed * 0.85)
     truck = stage.add(movables.FORKLIFT, *slow.pose(lead))
     truck.lift = CARRY_HEIGHT
     load = put(stage, Spot(0.0, 0.0, 0.0))

@@ -1,0 +1,152 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training data: one compact file per episode, made by several processes, resumable.
+
+A shard is a NumPy .npz of F frames of one scenario and seed:
+
+    jpeg, jpeg_ends   colour images one after the other (uint8), and where each ends (F,)
+    depth             (F, H, W) uint16 millimetres, as measured
+    instance          (F, H, W) uint16, 0 = the static world
+    stamp_ns          (F,) int64
+    K                 (3, 3); width and height are those of `depth`
+    T_base_camera     (4, 4)
+    T_map_base        (F, 4, 4) true; T_odom_base (F, 4, 4) from the wheels
+    ids, labels       (B,) of every body: its instance id and class
+    T_map_object      (F, B, 4, 4); size (B, 3); velocity (F, B, 3)
+    moving, pixels    (F, B) whether it moves, how many pixels show it
+    scenario, seed    where it is from
+
+Shards appear under their name when complete; what exists already is not made again.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pervformer_ros.geometry import Array
+from pervformer_ros.sim.boxes import BodyBoxes
+from pervformer_ros.sim.episode import Episode
+from pervformer_ros.sim.messages import JPEG_QUALITY
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """One shard to be made."""
+
+    scenario: str
+    seed: int
+    seconds: float
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file within its folder."""
+        return f"{self.scenario}-{self.seed:06d}-{self.seconds:g}s.npz"
+
+
+def plan(scenarios: Sequence[str], seeds: Sequence[int], seconds: float) -> list[ShardPlan]:
+    """Return a shard for every scenario and seed, seeds outermost, so that a part is varied."""
+    return [ShardPlan(scenario, seed, seconds) for seed in seeds for scenario in scenarios]
+
+
+def make_shards(
+    plans: Sequence[ShardPlan],
+    out: Path,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Make all shards that do not exist yet, and return the paths of all.
+
+    Args:
+        plans: what to make.
+        out: folder, made if missing.
+        workers: how many processes.
+        progress: called with shards done and shards in all.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / p.file_name for p in plans]
+    missing = [(p, path) for p, path in zip(plans, paths, strict=True) if not path.exists()]
+    done = len(plans) - len(missing)
+    if progress is not None:
+        progress(done, len(plans))
+    for _ in _run(missing, workers):
+        done += 1
+        if progress is not None:
+            progress(done, len(plans))
+    return paths
+
+
+def make_shard(task: tuple[ShardPlan, Path]) -> Path:
+    """Render one shard into its file."""
+    shard, path = task
+    cv2.setNumThreads(1)
+    episode = Episode(shard.scenario, shard.seed, shard.seconds)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with scratch.open("wb") as file:
+            np.savez_compressed(file, **_render(episode))
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return path
+
+
+def _run(tasks: list[tuple[ShardPlan, Path]], workers: int) -> Iterator[Path]:
+    if workers <= 1:
+        yield from map(make_shard, tasks)
+        return
+    # Open3D's threads do not survive a fork.
+    with multiprocessing.get_context("spawn").Pool(workers, maxtasksperchild=20) as pool:
+        yield from pool.imap_unordered(make_shard, tasks)
+
+
+def _render(episode: Episode) -> dict[str, Any]:
+    """Return the arrays of a shard."""
+    boxes = BodyBoxes(episode.bodies, episode.log)
+    bodies = range(1, len(episode.bodies))
+    jpegs, frames = [], []
+    for shot in episode.shots():
+        assert shot.frame.depth is not None
+        bgr = cv2.cvtColor(shot.frame.rgb, cv2.COLOR_RGB2BGR)
+        jpegs.append(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])
+        instance, tick = shot.render.instance, shot.tick
+        frames.append({
+            "depth": np.rint(shot.frame.depth * 1000).astype(np.uint16),
+            "instance": instance,
+            "stamp_ns": np.int64(shot.frame.stamp_ns),
+            "T_map_base": shot.T_map_base,
+            "T_odom_base": shot.frame.T_odom_base,
+            "T_map_object": _stack([boxes.pose(tick, b) for b in bodies], (4, 4)),
+            "velocity": _stack([boxes.velocity(tick, b) for b in bodies], (3,)),
+            "moving": boxes.moving[tick, 1:],
+            "pixels": np.bincount(instance.ravel(), minlength=len(bodies) + 1)[1:],
+        })  # fmt: skip
+    return {
+        **{key: np.stack([frame[key] for frame in frames]) for key in frames[0]},
+        "jpeg": np.concatenate([j.ravel() for j in jpegs]),
+        "jpeg_ends": np.cumsum([j.size for j in jpegs]),
+        "K": episode.camera.K,
+        "T_base_camera": episode.T_base_camera,
+        "ids": np.array(bodies, np.uint16),
+        "labels": np.array([episode.bodies[b].kind.label for b in bodies], "U16"),
+        "size": boxes.size[1:],
+        "scenario": np.array(episode.scenario.name),
+        "seed": np.int64(episode.seed),
+    }
+
+
+def _stack(values: list[Array], shape: tuple[int, ...]) -> Array:
+    return np.array(values).reshape(-1, *shape)
+
+
+def read_colour(shard: Any, frame: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """Return a frame's image (H, W, 3) RGB of an opened shard (numpy.load)."""
+    ends = shard["jpeg_ends"]
+    start = int(ends[frame - 1]) if frame else 0
+    bgr = cv2.imdecode(shard["jpeg"][start : int(ends[frame])], cv2.IMREAD_COLOR)
+    return np.ascontiguousarray(np.asarray(bgr, np.uint8)[..., ::-1])
