@@ -10,13 +10,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 app = typer.Typer(
     help="Perception with memory for ROS 2.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-console = Console()
+console, errors = Console(), Console(stderr=True)
 DEMO_SCENARIO, DEMO_SEED, DEMO_DURATION_S = "static_loop", 1, 40.0
 ROWS = {"odometry": "odometry", "slam": "SLAM, final", "slam_online": "SLAM, online"}
 
@@ -78,8 +79,7 @@ def replay(
         config = PipelineConfig(checkpoint, model.value, features.value)
         result = run(bag, reader, config, realtime, progress)
         report = write_report(result, out)
-    _print_report(report)
-    console.print(f"report: {out / 'report.html'}")
+    _print_report(report, out)
 
 
 @app.command()
@@ -107,7 +107,7 @@ def simulate(
 
     with _clear_errors(), _progress(f"simulate {scenario}") as progress:
         run(scenario, seed, out, duration, progress)
-    console.print(f"bag: {out}")
+    _say(f"bag: {out}")
 
 
 @app.command()
@@ -126,32 +126,35 @@ def _live(
 ) -> None:
     from pervformer_ros.bags.reader import BagReader
     from pervformer_ros.evaluation.report import write_report
-    from pervformer_ros.nodes.live import LiveOptions, run_live
+    from pervformer_ros.nodes.live import LiveError, LiveOptions, run_live
 
     parameters = {"features": features.value, "model": model.value}
     if checkpoint:
         parameters["checkpoint"] = checkpoint
-    with _clear_errors(), _progress("live") as progress:
+    with _clear_errors(LiveError), _progress("live") as progress:
         options = LiveOptions(parameters, rate)
         report = write_report(run_live(bag, BagReader(bag), options, out / "logs", progress), out)
-    _print_report(report)
-    console.print(f"report: {out / 'report.html'}")
+    _print_report(report, out)
 
 
 @contextmanager
-def _clear_errors() -> Iterator[None]:
+def _clear_errors(*more: type[Exception]) -> Iterator[None]:
     """Turn the errors a user can do something about into one line and exit code 1."""
     from pervformer_ros.bags.reader import BagError
     from pervformer_ros.bags.writer import BagWriteError
     from pervformer_ros.model import CheckpointError
-    from pervformer_ros.nodes.live import LiveError
 
-    known = (BagError, BagWriteError, CheckpointError, LiveError, ValueError, OSError)
     try:
         yield
-    except known as error:
-        console.print(f"[red]error:[/red] {error}", soft_wrap=True)
+    except (BagError, BagWriteError, CheckpointError, ValueError, OSError, *more) as error:
+        line = " ".join(str(error).split())
+        errors.print(f"[red]error:[/red] {escape(line)}", soft_wrap=True)
         raise typer.Exit(1) from error
+
+
+def _say(line: str, style: str = "") -> None:
+    """Print a line as it is: paths and messages may look like markup, and must not be broken."""
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -174,10 +177,10 @@ def _extrinsics(text: str) -> Any:
     return make_transform(numbers[:3], numbers[3:])
 
 
-def _print_report(report: dict[str, Any]) -> None:
+def _print_report(report: dict[str, Any], out: Path) -> None:
     from pervformer_ros.evaluation.report import number
 
-    table = Table(title=f"{Path(report['bag']).name}: {report['frames']} frames")
+    table = Table(title=escape(f"{Path(report['bag']).name}: {report['frames']} frames"))
     for column in ("", "ATE m", "RPE m/m", "RPE deg/m"):
         table.add_column(column, justify="right" if column else "left")
     for key, name in ROWS.items():
@@ -190,16 +193,17 @@ def _print_report(report: dict[str, Any]) -> None:
         )
     console.print(table)
     latency = report["latency_ms"]
-    console.print(
+    _say(
         f"latency {latency['p50']:.1f} ms (p95 {latency['p95']:.1f}), "
         f"{report['frames_dropped']} frames dropped, model: {report['checkpoint']}"
     )
     if not report["trained"]:
-        console.print("[yellow]the model was never trained: no objects, no events[/yellow]")
+        _say("the model was never trained: no objects, no events", "yellow")
     for fault, text in report["faults"].items():
-        console.print(f"[yellow]{fault}[/yellow] {text}")
+        _say(f"{fault} {text}", "yellow")
     if report["truncated"]:
-        console.print(f"[yellow]{report['truncated']}[/yellow]")
+        _say(report["truncated"], "yellow")
+    _say(f"report: {out / 'report.html'}")
 
 
 def main() -> None:
