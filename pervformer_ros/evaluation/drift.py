@@ -3,6 +3,7 @@
 """Drift of a trajectory against the truth, measured by evo."""
 
 import contextlib
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from evo.core.filters import FilterException
 from evo.core.geometry import GeometryException
 
 from pervformer_ros.frame import NANOSECONDS
-from pervformer_ros.geometry import Trajectory, quaternion
+from pervformer_ros.geometry import Array, Trajectory, quaternion
 
 RPE_DELTA_M = 1.0
 
@@ -37,16 +38,28 @@ def measure_drift(truth: Trajectory, estimate: Trajectory, max_difference_s: flo
         reference, measured = sync.associate_trajectories(
             to_evo(truth), to_evo(estimate), max_diff=max_difference_s
         )
-        measured.align(reference)
-    except (sync.SyncException, GeometryException):
+    except sync.SyncException:
         return Drift()
-    ape = metrics.APE(metrics.PoseRelation.translation_part)
-    ape.process_data((reference, measured))
     return Drift(
-        ate_rmse_m=ape.get_statistic(metrics.StatisticsType.rmse),
+        ate_rmse_m=_ate(reference, measured),
         rpe_trans_m_per_m=_rpe(reference, measured, metrics.PoseRelation.translation_part),
         rpe_rot_deg_per_m=_rpe(reference, measured, metrics.PoseRelation.rotation_angle_deg),
     )
+
+
+def position_errors(
+    truth: Trajectory, estimate: Trajectory, max_difference_s: float = 0.01
+) -> tuple[Array, Array]:
+    """Return stamps (N,) in seconds and the position errors (N,) in metres that ATE sums up."""
+    try:
+        reference, measured = sync.associate_trajectories(
+            to_evo(truth), to_evo(estimate), max_diff=max_difference_s
+        )
+        measured.align(reference)
+    except (sync.SyncException, GeometryException):
+        return np.empty(0), np.empty(0)
+    offsets = measured.positions_xyz - reference.positions_xyz
+    return measured.timestamps, np.linalg.norm(offsets, axis=1)
 
 
 def align(truth: Trajectory, estimate: Trajectory) -> Trajectory:
@@ -76,6 +89,19 @@ def write_tum(path: Path, poses: Trajectory) -> None:
         numbers = " ".join(f"{x:.6f}" for x in (*T[:3, 3], *quaternion(T)))
         lines.append(f"{seconds}.{nanoseconds:09d} {numbers}")
     path.write_text("\n".join(lines) + "\n")
+
+
+def _ate(
+    reference: trajectory.PoseTrajectory3D, measured: trajectory.PoseTrajectory3D
+) -> float | None:
+    aligned = copy.deepcopy(measured)
+    try:
+        aligned.align(reference)
+    except GeometryException:  # the path has no extent, or is one straight line
+        return None
+    ape = metrics.APE(metrics.PoseRelation.translation_part)
+    ape.process_data((reference, aligned))
+    return float(ape.get_statistic(metrics.StatisticsType.rmse))
 
 
 def _rpe(

@@ -142,10 +142,12 @@ def replay(
         def work(bundle: MessageBundle) -> None:
             try:
                 frame = intake.build(bundle)
+                output = pipeline.step(frame, bundle.reset)
             except InputError as error:
                 bag.faults.add(error.fault, str(error))
                 return
-            output = pipeline.step(frame, bundle.reset)
+            if odometry and frame.stamp_ns <= odometry[-1][0]:
+                odometry.clear()  # time went back, and the back end has started anew
             if frame.T_odom_base is not None:
                 odometry.append((frame.stamp_ns, frame.T_odom_base))
             if len(result.records) % every == every // 2:
@@ -160,13 +162,13 @@ def replay(
 
         try:
             if realtime:
-                result.dropped = _work_in_real_time(bundles(), work)
+                _work_in_real_time(bundles(), work, result)
             else:
                 for bundle in bundles():
                     work(bundle)
-            result.truth = bag.ground_truth()
         except BagError as error:
             result.truncated = str(error)
+        result.truth = bag.ground_truth()
         if not result.records:
             raise BagError(_no_frames(path, bag, result))
         result.faults = bag.faults.summary()
@@ -193,25 +195,27 @@ def draw(frame: Frame, output: PipelineOutput) -> NDArray[np.uint8]:
 
 
 def _work_in_real_time(
-    bundles: Iterator[MessageBundle], work: Callable[[MessageBundle], None]
-) -> int:
-    """Hand over each bundle when its stamp is due; return how many came too late to be taken."""
+    bundles: Iterator[MessageBundle], work: Callable[[MessageBundle], None], result: Replay
+) -> None:
+    """Hand over each bundle when its stamp is due; what comes too late to be taken is counted."""
     failures: list[Exception] = []
     worker = LatestWorker(work, failures.append, "replay")
-    started = time.monotonic()
-    first_ns = None
-    for bundle in bundles:
-        first_ns = bundle.stamp_ns if first_ns is None else first_ns
-        due = started + (bundle.stamp_ns - first_ns) / NANOSECONDS
-        time.sleep(max(0.0, due - time.monotonic()))
-        worker.offer(bundle)
-        if failures:
-            break
-    worker.drain()
-    worker.stop()
+    started = first_ns = None
+    try:
+        for bundle in bundles:
+            if started is None or first_ns is None or bundle.reset:
+                started, first_ns = time.monotonic(), bundle.stamp_ns
+            due = started + (bundle.stamp_ns - first_ns) / NANOSECONDS
+            time.sleep(max(0.0, due - time.monotonic()))
+            worker.offer(bundle)
+            if failures:
+                break
+    finally:
+        worker.drain()
+        worker.stop()
+        result.dropped = worker.dropped
     if failures:
         raise failures[0]
-    return worker.dropped
 
 
 def _record(output: PipelineOutput) -> FrameRecord:

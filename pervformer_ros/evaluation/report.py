@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pervformer_ros.evaluation.drift import align, write_tum
+from pervformer_ros.evaluation.drift import align, position_errors, write_tum
 from pervformer_ros.evaluation.replay import Replay
 from pervformer_ros.frame import NANOSECONDS
 
@@ -27,6 +27,8 @@ NAMES = {
     "slam": "SLAM, final",
     "slam_online": "SLAM, online",
 }
+# What Matplotlib would write about itself into each figure.
+METADATA = ("Creator", "Date", "Format", "Type")
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
@@ -34,12 +36,12 @@ def write_report(result: Replay, out: Path) -> dict[str, Any]:
     """Write everything into the folder `out` and return what report.json holds."""
     out.mkdir(parents=True, exist_ok=True)
     report = result.report()
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for name in ("odometry", "slam", "slam_online"):
         poses = getattr(result, name)
         if poses is not None:
             write_tum(out / f"{name}.tum", poses)
-    (out / "report.html").write_text(_page(result, report))
+    (out / "report.html").write_text(_page(result, report), encoding="utf-8")
     return report
 
 
@@ -48,7 +50,7 @@ def _page(result: Replay, report: dict[str, Any]) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["number"] = number
-    template = environment.from_string(TEMPLATE.read_text())
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         report=report,
         names=NAMES,
@@ -76,7 +78,7 @@ def _svg(draw: Any, result: Replay, size: tuple[float, float]) -> str:
         axes.grid(alpha=0.25)
         draw(axes, result)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(METADATA))
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
@@ -100,19 +102,12 @@ def _draw_errors(axes: Axes, result: Replay) -> None:
     if result.truth is None:
         axes.text(0.5, 0.5, "no ground truth in this bag", ha="center", transform=axes.transAxes)
         return
-    truth = dict(zip(result.truth.stamps_ns.tolist(), result.truth.poses, strict=True))
-    first = result.records[0].stamp_ns
+    first_s = result.records[0].stamp_ns / NANOSECONDS
     for name in ("odometry", "slam_online", "slam"):
         if (poses := getattr(result, name)) is None:
             continue
-        moved = align(result.truth, poses)
-        pairs = [
-            ((stamp - first) / NANOSECONDS, float(np.linalg.norm(T[:3, 3] - truth[stamp][:3, 3])))
-            for stamp, T in zip(moved.stamps_ns.tolist(), moved.poses, strict=True)
-            if stamp in truth
-        ]
-        if pairs:
-            axes.plot(*zip(*pairs, strict=True), color=COLOURS[name], lw=1.3, label=NAMES[name])
+        stamps, errors = position_errors(result.truth, poses)
+        axes.plot(stamps - first_s, errors, color=COLOURS[name], lw=1.3, label=NAMES[name])
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
 
