@@ -15,14 +15,19 @@ from pervformer_ros.slam import se3
 from pervformer_ros.slam.config import SlamConfig
 from pervformer_ros.slam.graph import Edge, EdgeKind, GraphOptimiser, PoseGraph
 from pervformer_ros.slam.history import History
-from pervformer_ros.slam.keyframe import KeyframeMap, make_keyframe, usable
+from pervformer_ros.slam.keyframe import KeyframeMap, make_keyframe
 from pervformer_ros.slam.motion import MotionModel, PoseEstimate
 from pervformer_ros.slam.odometry import Odometer, OdometryNoise, Reading, link
-from pervformer_ros.slam.tracking import Attempt, Fix, Tracker, View, fuse, make_view
+from pervformer_ros.slam.tracking import Attempt, Fix, Tracker, fuse
+from pervformer_ros.slam.view import View, make_view
 
 # After so many frames in a row without sight or odometry, what is seen starts a new piece of map.
 LOST_PATIENCE = 3
 START_SIGMA = 1e-3
+# A view is new when the camera has moved by this part of the distance it looks at, or has turned by
+# this angle (radians).
+KEYFRAME_STEP = 0.15
+KEYFRAME_TURN = 0.25
 # A keyframe must offer so many times the features that a fix needs.
 KEYFRAME_FEATURES = 2
 # Tracking that rests on fewer than so many times the matches it needs is about to be lost.
@@ -118,22 +123,23 @@ class SlamBackend:
         # Fuse what they tell with the prediction.
         fixes = [attempt.fix for attempt in attempts if attempt.fix]
         tracked = fuse(prediction, fixes, self._keyframes.poses)
-        state = self._judge(features, fixes, reading)
-        # Keep the view as a keyframe if it shows something new, and let the graph settle.
-        is_keyframe = self._is_worth_keeping(features, attempts, tracked, state)
-        estimate = tracked
+        state = self._judge(view, fixes)
+        self._motion.observe(view.stamp_ns, reading, tracked, seen=bool(fixes))
+        # Keep the view as a keyframe if it shows something new, and let the map settle.
+        is_keyframe = self._is_worth_keeping(view, attempts, tracked, state)
+        T_map_base = tracked.T_map_base
         if is_keyframe:
-            estimate = self._add_keyframe(features, view, reading, fixes, tracked)
-        # Remember the frame for the predictions and the trajectory to come.
-        self._motion.observe(features.stamp_ns, reading, estimate, seen=bool(fixes))
-        self._history.add(features.stamp_ns, tracked.T_map_base, estimate.T_map_base, is_keyframe)
-        self._stamp_ns = features.stamp_ns
+            T_map_base = self._add_keyframe(view, fixes, tracked)
+            self._motion.carry_along(T_map_base @ invert(tracked.T_map_base))
+        # Remember the frame for the trajectory.
+        self._history.add(view.stamp_ns, tracked.T_map_base, T_map_base, is_keyframe)
+        self._stamp_ns = view.stamp_ns
         self._frames_lost = self._frames_lost + 1 if state == TrackingState.LOST else 0
         if T_odom_base is not None:
-            self._T_map_odom = estimate.T_map_base @ invert(T_odom_base)
+            self._T_map_odom = T_map_base @ invert(T_odom_base)
         return SlamUpdate(
             stamp_ns=features.stamp_ns,
-            T_map_base=estimate.T_map_base,
+            T_map_base=T_map_base,
             T_map_odom=self._T_map_odom,
             is_keyframe=is_keyframe,
             inliers=max((fix.inliers for fix in fixes), default=0),
@@ -208,28 +214,23 @@ class SlamBackend:
             if keyframe.id not in skipped
         ]
 
-    def _judge(
-        self, features: FeatureSet, fixes: Sequence[Fix], reading: Reading | None
-    ) -> TrackingState:
-        if fixes or (len(self._keyframes) == 0 and self._can_be_kept(features)):
+    def _judge(self, view: View, fixes: Sequence[Fix]) -> TrackingState:
+        if fixes or (len(self._keyframes) == 0 and self._can_be_kept(view)):
             return TrackingState.VISUAL
-        return TrackingState.LOST if reading is None else TrackingState.ODOMETRY
+        return TrackingState.LOST if view.reading is None else TrackingState.ODOMETRY
 
-    def _can_be_kept(self, features: FeatureSet) -> bool:
-        offered = usable(features, self.config.min_static_probability).sum()
-        return bool(offered >= KEYFRAME_FEATURES * self.config.min_inliers)
+    def _can_be_kept(self, view: View) -> bool:
+        return bool(view.has_point.sum() >= KEYFRAME_FEATURES * self.config.min_inliers)
 
     def _is_worth_keeping(
         self,
-        features: FeatureSet,
+        view: View,
         attempts: Sequence[Attempt],
         tracked: PoseEstimate,
         state: TrackingState,
     ) -> bool:
-        if not self._can_be_kept(features):
-            return False
-        if len(self._keyframes) == 0:
-            return True
+        if len(self._keyframes) == 0 or not self._can_be_kept(view):
+            return self._can_be_kept(view)
         if state == TrackingState.LOST:
             return self._frames_lost >= LOST_PATIENCE
         fixes = [attempt.fix for attempt in attempts if attempt.fix]
@@ -239,46 +240,29 @@ class SlamBackend:
             return False
         best = max(fixes, key=lambda fix: fix.inliers, default=None)
         nearest = self._keyframes[best.keyframe if best else -1]
-        if best and best.inliers < max(
+        enough = max(
             self.config.keyframe_overlap * len(nearest), KEYFRAME_INLIERS * self.config.min_inliers
-        ):
-            return True
-        T_keyframe_base = invert(self._keyframes.poses[nearest.id]) @ tracked.T_map_base
+        )
+        T_nearest_base = invert(self._keyframes.poses[nearest.id]) @ tracked.T_map_base
+        step = float(np.linalg.norm(T_nearest_base[:3, 3]))
         return (
-            float(np.linalg.norm(T_keyframe_base[:3, 3]))
-            > self.config.keyframe_step * nearest.looking_distance
-            or rotation_angle(T_keyframe_base) > self.config.keyframe_turn
+            (best is not None and best.inliers < enough)
+            or step > KEYFRAME_STEP * nearest.looking_distance
+            or rotation_angle(T_nearest_base) > KEYFRAME_TURN
         )
 
-    def _add_keyframe(
-        self,
-        features: FeatureSet,
-        view: View,
-        reading: Reading | None,
-        fixes: Sequence[Fix],
-        tracked: PoseEstimate,
-    ) -> PoseEstimate:
+    def _add_keyframe(self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate) -> Array:
         """Add the view to the map and the graph; return its pose there."""
         # A place recogniser would name more keyframes here, by keyframe.place_descriptor; their
         # fixes, verified by more than nearness, become edges of kind LOOP.
         attempts = self._register(view, tracked, self.config.linked_keyframes, fixes)
         more = [attempt.fix for attempt in attempts if attempt.fix]
-        edges = self._edges(reading, [*fixes, *more], tracked)
-        keyframe = make_keyframe(
-            len(self._keyframes),
-            features,
-            view.camera,
-            view.T_base_camera,
-            reading,
-            self.config.min_static_probability,
-        )
-        poses = self._graph.add(features.stamp_ns, tracked.T_map_base, edges)
-        self._keyframes.add(keyframe, poses)
-        return PoseEstimate(poses[-1], tracked.covariance)
+        edges = self._edges(view, [*fixes, *more], tracked)
+        poses = self._graph.add(view.stamp_ns, tracked.T_map_base, edges)
+        self._keyframes.add(make_keyframe(len(self._keyframes), view), poses)
+        return np.asarray(poses[-1])
 
-    def _edges(
-        self, reading: Reading | None, fixes: Sequence[Fix], tracked: PoseEstimate
-    ) -> list[Edge]:
+    def _edges(self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate) -> list[Edge]:
         """Return what holds a new keyframe to the others; nothing for the first."""
         new = len(self._keyframes)
         if new == 0:
@@ -287,7 +271,7 @@ class SlamBackend:
             Edge(fix.keyframe, new, EdgeKind.VISUAL, fix.T_keyframe_base, fix.covariance)
             for fix in fixes
         ]
-        way = link(self._keyframes[-1].reading, reading)
+        way = link(self._keyframes[-1].reading, view.reading)
         if way:
             covariance = self._odometry_noise.of_chained(way)
             edges.append(Edge(new - 1, new, EdgeKind.ODOMETRY, way.T_first_second, covariance))

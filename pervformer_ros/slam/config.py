@@ -10,8 +10,8 @@ class SlamConfig:
     """Noise of the sensors and limits of the work per frame.
 
     pixel_sigma: standard deviation of a feature's place in the image, pixels.
-    depth_sigma: standard deviation of depth z is `depth_sigma * z**2` metres, plus
-        `depth_floor`: 1.5e-3 to 3e-3 for structured light (Khoshelham and Elberink 2012).
+    depth_sigma: standard deviation of depth z is `depth_sigma * z**2` metres: 1.5e-3 to 3e-3 for
+        structured light (Khoshelham and Elberink 2012).
     odometry_translation: error of the path per path, m/m.
     odometry_rotation: error of the turn per turn, rad/rad.
     odometry_heading: error of the heading per path, rad/m.
@@ -21,15 +21,12 @@ class SlamConfig:
     min_inliers: an estimate resting on fewer matches is refused.
     tracked_keyframes: how many keyframes each frame is registered to.
     linked_keyframes: how many keyframes a new keyframe is registered to.
-    keyframe_step: a view is new when the camera moved by this part of the distance it looks at,
-    keyframe_turn: or turned by this angle (radians),
-    keyframe_overlap: or sees less than this part of what the keyframe offered.
+    keyframe_overlap: a view that finds less than this part of its nearest keyframe is new.
     seed: of the random sampling.
     """
 
     pixel_sigma: float = 1.0
     depth_sigma: float = 0.002
-    depth_floor: float = 0.002
     odometry_translation: float = 0.05
     odometry_rotation: float = 0.05
     odometry_heading: float = 0.02
@@ -39,7 +36,5 @@ class SlamConfig:
     min_inliers: int = 12
     tracked_keyframes: int = 2
     linked_keyframes: int = 5
-    keyframe_step: float = 0.15
-    keyframe_turn: float = 0.25
     keyframe_overlap: float = 0.25
     seed: int = 0

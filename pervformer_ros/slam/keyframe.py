@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pervformer_ros.features import FeatureSet
 from pervformer_ros.frame import CameraModel
 from pervformer_ros.geometry import Array, invert, transform_points
 from pervformer_ros.slam.odometry import Reading
+from pervformer_ros.slam.view import View
 
 # So many of a keyframe's points, evenly drawn, stand for what it sees.
 SAMPLED_POINTS = 32
@@ -50,33 +50,20 @@ class Keyframe:
         return self.points[:: max(1, len(self.points) // SAMPLED_POINTS)]
 
 
-def usable(features: FeatureSet, min_static_probability: float) -> NDArray[np.bool_]:
-    """Return which features (K,) have a 3D point and stand still."""
-    known = np.isfinite(features.points).all(axis=1) & (features.points[:, 2] > 0)
-    return np.asarray(known & (features.static_probability >= min_static_probability))
-
-
-def make_keyframe(
-    id: int,
-    features: FeatureSet,
-    camera: CameraModel,
-    T_base_camera: Array,
-    reading: Reading | None,
-    min_static_probability: float,
-) -> Keyframe:
-    """Return a keyframe of the usable features, of which there must be some."""
-    kept = usable(features, min_static_probability)
-    points = features.points[kept].astype(float)
+def make_keyframe(id: int, view: View) -> Keyframe:
+    """Return the keyframe of a view, of whose features some must have a point."""
+    kept = view.has_point
+    points = view.points[kept]
     return Keyframe(
         id=id,
-        stamp_ns=features.stamp_ns,
-        camera=camera,
-        T_base_camera=T_base_camera,
-        reading=reading,
+        stamp_ns=view.stamp_ns,
+        camera=view.camera,
+        T_base_camera=view.T_base_camera,
+        reading=view.reading,
         points=points,
-        static_probability=features.static_probability[kept],
-        descriptors=features.descriptors[kept],
-        place_descriptor=features.place_descriptor,
+        static_probability=view.static_probability[kept],
+        descriptors=view.descriptors[kept].astype(np.float16),
+        place_descriptor=view.place_descriptor,
         looking_distance=float(np.median(points[:, 2])),
     )
 

@@ -27,9 +27,9 @@ def match(
     """
     if len(first) == 0 or len(second) == 0:
         return np.empty((0, 2), np.intp)
-    similarity = first.astype(np.float32) @ second.astype(np.float32).T
+    similarity = first.astype(np.float32, copy=False) @ second.astype(np.float32, copy=False).T
     if allowed is not None:
-        similarity[~allowed] = -1.0
+        np.copyto(similarity, -1.0, where=~allowed)
     rows = np.arange(len(first))
     of_row, of_column = similarity.argmax(axis=1), similarity.argmax(axis=0)
     rows = rows[of_column[of_row] == rows]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the robot should be now: from odometry, or else from its last velocity."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,14 @@ class PoseEstimate:
 
     T_map_base: Array
     covariance: Array
+
+    def __post_init__(self) -> None:
+        """Keep rounding from growing: every estimate is made from the one before."""
+        object.__setattr__(self, "T_map_base", se3.normalise(self.T_map_base))
+
+    def moved(self, T_new_old: Array) -> "PoseEstimate":
+        """Return the same estimate in a map that has moved."""
+        return PoseEstimate(T_new_old @ self.T_map_base, self.covariance)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +75,7 @@ class MotionModel:
     def observe(
         self, stamp_ns: int, reading: Reading | None, estimate: PoseEstimate, seen: bool
     ) -> None:
-        """Take over this frame's final estimate; `seen` if a view went into it."""
+        """Take over this frame's estimate; `seen` if a view went into it."""
         seconds = (stamp_ns - self._stamp_ns) * 1e-9
         if self._last is not None and seen:
             step = invert(self._last.T_map_base) @ estimate.T_map_base
@@ -77,6 +85,13 @@ class MotionModel:
         if reading is not None and (seen or self._by_velocity):
             self._anchor = _Anchor(stamp_ns, estimate, reading)
         self._last, self._stamp_ns, self._seen = estimate, stamp_ns, seen
+
+    def carry_along(self, T_new_old: Array) -> None:
+        """Follow the map, which has moved by T_new_old."""
+        if self._last is not None:
+            self._last = self._last.moved(T_new_old)
+        if self._anchor is not None:
+            self._anchor = replace(self._anchor, estimate=self._anchor.estimate.moved(T_new_old))
 
     def _from_odometry(self, stamp_ns: int, reading: Reading | None) -> PoseEstimate | None:
         anchor = self._anchor

@@ -18,6 +18,8 @@ from pervformer_ros.frame import CameraModel
 from pervformer_ros.geometry import Array, invert, transform_points
 from pervformer_ros.slam import se3
 
+# No depth is more exact than this, however near (metres).
+DEPTH_FLOOR = 0.002
 RANSAC_ITERATIONS = 200
 RANSAC_PIXELS = 3.0
 # Squared Mahalanobis length (3 degrees of freedom) that 99.9 % of true matches stay below.
@@ -38,15 +40,14 @@ MAX_TRANSLATION_SIGMA = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SensorNoise:
-    """Standard deviations of a feature's pixel and of its depth, `depth z**2 + depth_floor`."""
+    """Standard deviations: `pixel` of a feature, `depth * z**2 + DEPTH_FLOOR` of its depth z."""
 
     pixel: float
     depth: float
-    depth_floor: float
 
     def depth_variance(self, z: NDArray[np.floating]) -> Array:
         """Return the variances (K,) of depths (K,), square metres."""
-        return np.asarray((self.depth * z**2 + self.depth_floor) ** 2, float)
+        return np.asarray((self.depth * z**2 + DEPTH_FLOOR) ** 2, float)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,6 +9,7 @@ xi. This is gtsam's convention for Pose3, so covariances go into factors as they
 
 import gtsam
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from pervformer_ros.geometry import Array, invert
 
@@ -26,6 +27,17 @@ def log(T: Array) -> Array:
 def adjoint(T: Array) -> Array:
     """Return the (6, 6) matrix A with `T @ exp(xi) == exp(A @ xi) @ T`."""
     return np.asarray(gtsam.Pose3(T).AdjointMap(), float)
+
+
+def normalise(T: Array) -> Array:
+    """Return T with its rotation made orthonormal.
+
+    Rounding errors of a product of poses grow like its length, and where one factor is the inverse
+    of another, taken by transposing, they grow exponentially: what is fed back must pass here.
+    """
+    exact: Array = np.array(T, float)
+    exact[:3, :3] = Rotation.from_matrix(T[:3, :3]).as_matrix()
+    return exact
 
 
 def change_frame(covariance: Array, T_new_old: Array) -> Array:

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pervformer_ros.features import FeatureSet
-from pervformer_ros.frame import CameraModel
 from pervformer_ros.geometry import Array, invert, transform_points
 from pervformer_ros.slam import se3
 from pervformer_ros.slam.config import SlamConfig
 from pervformer_ros.slam.keyframe import Keyframe
 from pervformer_ros.slam.matching import match
 from pervformer_ros.slam.motion import PoseEstimate
-from pervformer_ros.slam.odometry import OdometryNoise, Reading, link
+from pervformer_ros.slam.odometry import OdometryNoise, link
 from pervformer_ros.slam.registration import Matches, SensorNoise, point_covariances, register
+from pervformer_ros.slam.view import View
 
 # What no noise model of single features knows: calibration, rolling shutter, stamps that differ.
 ROTATION_FLOOR = np.radians(0.15)
@@ -29,44 +28,6 @@ SEARCH_SIGMAS = 4.0
 SEARCH_PIXELS = 6.0
 # So many groups of matches that agree among themselves are tried against the prediction.
 MAX_HYPOTHESES = 3
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """The features of the current image that stand still, ready to be matched."""
-
-    stamp_ns: int
-    camera: CameraModel
-    T_base_camera: Array
-    reading: Reading | None
-    pixels: Array  # (K, 2) free of lens distortion
-    depths: Array  # (K,) metres, NaN where there is none
-    static_probability: NDArray[np.float32]  # (K,)
-    descriptors: NDArray[np.float16]  # (K, D)
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-
-def make_view(
-    features: FeatureSet,
-    camera: CameraModel,
-    T_base_camera: Array,
-    reading: Reading | None,
-    min_static_probability: float,
-) -> View:
-    """Return the view of features that stand still."""
-    still = features.static_probability >= min_static_probability
-    return View(
-        features.stamp_ns,
-        camera,
-        T_base_camera,
-        reading,
-        camera.undistort(features.uv[still]),
-        features.points[still, 2].astype(float),
-        features.static_probability[still],
-        features.descriptors[still],
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +60,7 @@ class Tracker:
     def __init__(self, config: SlamConfig, odometry_noise: OdometryNoise) -> None:
         self._config = config
         self._odometry_noise = odometry_noise
-        self._noise = SensorNoise(config.pixel_sigma, config.depth_sigma, config.depth_floor)
+        self._noise = SensorNoise(config.pixel_sigma, config.depth_sigma)
 
     def track(
         self, view: View, keyframe: Keyframe, T_map_keyframe: Array, prediction: PoseEstimate
@@ -155,7 +116,7 @@ class Tracker:
             points,
             point_covariances(points, keyframe.camera, self._noise),
             view.pixels[of_view],
-            view.depths[of_view],
+            view.points[of_view, 2],
             still.astype(float),
         )
 
@@ -194,9 +155,14 @@ class Tracker:
         turn = np.linalg.norm(sigma[:3]) * (1.0 + off_axis**2)
         radius = SEARCH_PIXELS + SEARCH_SIGMAS * focal * np.hypot(shift, turn)
         radius[points[:, 2] <= -SEARCH_SIGMAS * sigma[5]] = 0.0
-        offset_u = u[:, None] - view.pixels[None, :, 0]
-        offset_v = v[:, None] - view.pixels[None, :, 1]
-        return np.asarray(offset_u**2 + offset_v**2 < radius[:, None] ** 2)
+        # All pairs: in single precision and in place, for memory is what takes the time.
+        across, down = view.pixels.astype(np.float32).T
+        distance = u.astype(np.float32)[:, None] - across
+        distance *= distance
+        offset = v.astype(np.float32)[:, None] - down
+        offset *= offset
+        distance += offset
+        return np.asarray(distance < (radius**2).astype(np.float32)[:, None])
 
 
 def fuse(prediction: PoseEstimate, fixes: Sequence[Fix], keyframe_poses: Array) -> PoseEstimate:

@@ -133,6 +133,20 @@ def test_the_graph_holds_every_keyframe_and_nothing_else(driven):
     np.testing.assert_allclose(final.poses[at_keyframes], graph.poses, atol=1e-9)
 
 
+@pytest.mark.parametrize("odometry", [True, False])
+def test_rotations_stay_rotations_on_a_long_drive(odometry):
+    rng = np.random.default_rng(2)
+    walls, sensor = Thing.walls(rng, 800), Sensor(rng, max_features=60)
+    truth, backend = drive(220), SlamBackend()
+    for i, T in enumerate(truth):
+        features = sensor.see((i + 1) * FRAME_NS, T @ T_BASE_CAMERA, [(walls, np.eye(4))])
+        T_odom_base = invert(truth[0]) @ T if odometry else None
+        backend.update(features, CAMERA, T_BASE_CAMERA, T_odom_base)
+    for poses in (backend.online_trajectory().poses, backend.graph().poses):
+        squares = poses[:, :3, :3] @ poses[:, :3, :3].transpose(0, 2, 1)
+        assert np.abs(squares - np.eye(3)).max() < 1e-9
+
+
 def test_a_robot_that_stands_still_adds_no_keyframes():
     rng = np.random.default_rng(1)
     walls, sensor, backend = Thing.walls(rng), Sensor(rng), SlamBackend()

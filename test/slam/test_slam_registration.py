@@ -13,7 +13,7 @@ from pervformer_ros.slam.registration import (
     register,
 )
 
-NOISE = SensorNoise(pixel=1.0, depth=0.002, depth_floor=0.002)
+NOISE = SensorNoise(pixel=1.0, depth=0.002)
 T_KEYFRAME_CAMERA = se3.exp(np.array([0.02, -0.15, 0.03, 0.2, -0.05, 0.15]))
 
 

@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""View: what is taken from one frame, ready to be registered or kept as a keyframe."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pervformer_ros.features import FeatureSet
+from pervformer_ros.frame import CameraModel
+from pervformer_ros.geometry import Array
+from pervformer_ros.slam.odometry import Reading
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """The K features of a frame that stand still, with the camera and odometry they came with.
+
+    pixels: (K, 2) free of lens distortion.
+    points: (K, 3) metres in the optical frame, NaN where there is no depth.
+    static_probability: (K,).
+    descriptors: (K, D) of unit length.
+    place_descriptor: (M,) of the whole image, empty where there is none.
+    """
+
+    stamp_ns: int
+    camera: CameraModel
+    T_base_camera: Array
+    reading: Reading | None
+    pixels: Array
+    points: Array
+    static_probability: NDArray[np.float32]
+    descriptors: NDArray[np.float32]
+    place_descriptor: NDArray[np.float32]
+
+    @property
+    def has_point(self) -> NDArray[np.bool_]:
+        """Which features (K,) have a 3D point."""
+        return np.asarray(np.isfinite(self.points[:, 2]))
+
+
+def make_view(
+    features: FeatureSet,
+    camera: CameraModel,
+    T_base_camera: Array,
+    reading: Reading | None,
+    min_static_probability: float,
+) -> View:
+    """Return the view of those features that are likely enough to stand still."""
+    still = features.static_probability >= min_static_probability
+    still &= np.isfinite(features.uv).all(axis=1)
+    points = features.points[still].astype(float)
+    points[~np.isfinite(points).all(axis=1) | (points[:, 2] <= 0)] = np.nan
+    return View(
+        stamp_ns=features.stamp_ns,
+        camera=camera,
+        T_base_camera=T_base_camera,
+        reading=reading,
+        pixels=camera.undistort(features.uv[still]),
+        points=points,
+        static_probability=features.static_probability[still],
+        descriptors=features.descriptors[still].astype(np.float32),
+        place_descriptor=features.place_descriptor,
+    )
