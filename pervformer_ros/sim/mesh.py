@@ -57,10 +57,13 @@ class Mesh:
 
     def placed(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> "Mesh":
         """Return the mesh turned about z, then shifted."""
-        c, s = np.cos(yaw), np.sin(yaw)
-        R = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-        shift = np.array([x, y, z])
-        return replace(self, corners=(self.corners @ R.T + shift).astype(np.float32))
+        c, s = np.float32(np.cos(yaw)), np.float32(np.sin(yaw))
+        px, py = self.corners[..., 0], self.corners[..., 1]
+        corners = np.empty_like(self.corners)
+        corners[..., 0] = c * px - s * py + np.float32(x)
+        corners[..., 1] = s * px + c * py + np.float32(y)
+        corners[..., 2] = self.corners[..., 2] + np.float32(z)
+        return replace(self, corners=corners)
 
     def tinted(self, tint: Tint) -> "Mesh":
         """Return the mesh with its tint multiplied."""

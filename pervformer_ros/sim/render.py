@@ -9,6 +9,7 @@ scene, built anew for every frame, and the two are composed by depth.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,10 +65,8 @@ def trace(
     T_map_camera: Array, camera: CameraModel, scene: RayScene, movers: Movers
 ) -> tuple[Floats, NDArray[np.uint16]]:
     """Return depth (H, W) in metres, 0 = nothing, and instance ids (H, W), without any colour."""
-    rays = _rays(
-        T_map_camera[:3, 3],
-        _pixel_directions(camera, (0.0, 0.0)) @ T_map_camera[:3, :3].T.astype(np.float32),
-    )
+    directions = _turn(_pixel_directions(camera, (0.0, 0.0)), T_map_camera)
+    rays = _rays(T_map_camera[:3, 3], directions)
     far, near = scene.cast(rays), RayScene(movers.mesh).cast(rays)
     t = np.minimum(far.t, near.t)
     instance = np.zeros(len(rays), np.uint16)
@@ -118,8 +117,8 @@ class Renderer:
         self._add_rows(movers.mesh)
         moving = RayScene(movers.mesh)
         shape = self.camera.height, self.camera.width
-        R, eye = T_map_camera[:3, :3].astype(np.float32), T_map_camera[:3, 3]
-        directions = self._directions @ R.T
+        eye = T_map_camera[:3, 3]
+        directions = _turn(self._directions, T_map_camera)
 
         hits = self._cast(_rays(eye, directions), moving)
         rows = self._table[hits.quad]
@@ -128,7 +127,8 @@ class Renderer:
         light = self._irradiance(hits, rows, movers.mesh)
         met = np.isfinite(hits.t)
         if len(movers.mesh):
-            points = eye.astype(np.float32) + np.where(met, hits.t, 0)[:, None] * directions
+            reach = np.where(met, hits.t, 0).astype(np.float32)
+            points: Floats = eye.astype(np.float32) + reach[:, None] * directions
             left = self._shadows.factor(
                 points.reshape(*shape, 3),
                 normals.reshape(*shape, 3),
@@ -144,7 +144,7 @@ class Renderer:
         colour = self._colour(hits, rows, grazing, self._lengths, light * left.reshape(-1, 1))
 
         edge = _edges(hits.quad.reshape(shape), colour.reshape(*shape, 3))
-        direction = self._second_directions[edge] @ R.T
+        direction = _turn(self._second_directions[edge], T_map_camera)
         again = self._cast(_rays(eye, direction), moving)
         row, length = self._table[again.quad], self._lengths[edge]
         slant = np.abs(np.einsum("ij,ij->i", row[:, NORMAL], direction)) / length
@@ -160,6 +160,10 @@ class Renderer:
             instance=instance.reshape(shape),
             grazing=grazing.reshape(shape),
         )
+
+    def rays(self, T_map_camera: Array) -> Floats:
+        """Return the ray (H W, 6) of every pixel in the map frame."""
+        return _rays(T_map_camera[:3, 3], _turn(self._directions, T_map_camera))
 
     def _set_light(self, weights: Mapping[str, float]) -> None:
         if weights != self._weights:
@@ -216,6 +220,17 @@ class Renderer:
         s, t = hits.st[moving, :1], hits.st[moving, 1:]
         top = (1 - s) * light[:, 0] + s * light[:, 1]
         return (1 - t) * top + t * ((1 - s) * light[:, 3] + s * light[:, 2])
+
+
+def _turn(directions: Floats, T: Array) -> Floats:
+    """Return directions (M, 3) turned by a transform's rotation.
+
+    A matrix product would start BLAS threads, which costs more than it gains at this size.
+    """
+    if len(directions) == 0:
+        return directions
+    turned = cv2.transform(directions[None], T[:3, :3].astype(np.float32))
+    return np.asarray(turned[0], np.float32)
 
 
 def _rays(eye: Array, directions: Floats) -> Floats:

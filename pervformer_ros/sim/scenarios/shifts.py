@@ -77,9 +77,8 @@ def _watch_then_lap(
     yield from follow(stage, stage.robot, come)
     go.give()
     yield from wait(36.0)
-    off.give()
-    yield from wait(1.5)
     yield from follow(stage, stage.robot, turn_off)
+    off.give()
     rest = Route(lap.points[100:], lap.speed, softness=0)
     yield from follow(stage, stage.robot, rest)
     stage.finished = True
