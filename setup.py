@@ -57,6 +57,7 @@ setup(
             "perception_node = pervformer_ros.nodes.perception:main",
             "slam_node = pervformer_ros.nodes.slam:main",
             "bag_player = pervformer_ros.nodes.bag_player:main",
+            "warehouse = pervformer_ros.nodes.warehouse:main",
         ],
     },
 )

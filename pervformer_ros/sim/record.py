@@ -3,7 +3,7 @@
 """Record an episode as a bag with its ground truth."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,18 @@ TRUE_ODOMETRY = "/ground_truth/odom"
 TRUE_INSTANCES = "/ground_truth/instance"
 TRUE_OBJECTS = "/ground_truth/objects"
 TRUE_EVENTS = "/ground_truth/events"
+# The type of each message of a live stream.
+TYPES = {
+    COLOUR: "sensor_msgs/msg/Image",
+    CAMERA_INFO: "sensor_msgs/msg/CameraInfo",
+    DEPTH: "sensor_msgs/msg/Image",
+    ODOMETRY: "nav_msgs/msg/Odometry",
+    TF_STATIC: "tf2_msgs/msg/TFMessage",
+    TRUE_ODOMETRY: "nav_msgs/msg/Odometry",
+    TRUE_INSTANCES: "sensor_msgs/msg/Image",
+    TRUE_OBJECTS: "pervformer_msgs/msg/TrackedObjectArray",
+    TRUE_EVENTS: "pervformer_msgs/msg/SemanticEvent",
+}
 _EXACT = np.full(6, 1e-9)
 _WHEELS = np.array([1e-3, 1e-3, 1e6, 1e6, 1e6, 3e-3])
 
@@ -56,24 +68,33 @@ def simulate(
     """
     episode = Episode(scenario, seed, duration)
     with BagWriter(out, _notes(episode)) as bag:
-        start = episode.stamp_ns(0)
-        T = {("base_link", "camera_color_optical_frame"): episode.T_base_camera}
-        bag.write(TF_STATIC, messages.static_transforms(start, T), start)
-        observer = Observer(episode)
-        for shot in episode.shots():
-            last = min(shot.tick + TICKS_PER_FRAME, len(episode.log))
-            for tick in range(shot.tick, last):
-                bag.write(ODOMETRY, wheel_message(episode, tick), episode.stamp_ns(tick))
-            for topic, message in shot_messages(episode, shot, raw).items():
-                bag.write(topic, message, shot.frame.stamp_ns)
-            objects, events = observer.observe(shot.sight)
-            stamp = shot.frame.stamp_ns
-            bag.write(TRUE_OBJECTS, messages.tracked_objects(stamp, objects), stamp)
-            for event in events:
-                bag.write(TRUE_EVENTS, messages.semantic_event(event), stamp)
+        for shot, messages_of_shot in stream(episode, raw):
+            for topic, stamp_ns, message in messages_of_shot:
+                bag.write(topic, message, stamp_ns)
             if progress is not None:
                 progress(shot.index + 1, len(episode))
     return out
+
+
+def stream(
+    episode: Episode, raw: bool = False
+) -> Iterator[tuple[Shot, list[tuple[str, int, Any]]]]:
+    """Yield every frame with the (topic, stamp, message) that go with it, sensors and truth."""
+    start = episode.stamp_ns(0)
+    T = {("base_link", "camera_color_optical_frame"): episode.T_base_camera}
+    first = [(TF_STATIC, start, messages.static_transforms(start, T))]
+    observer = Observer(episode)
+    for shot in episode.shots():
+        stamp = shot.frame.stamp_ns
+        last = min(shot.tick + TICKS_PER_FRAME, len(episode.log))
+        ticks = range(shot.tick, last)
+        wheels = [(ODOMETRY, episode.stamp_ns(t), wheel_message(episode, t)) for t in ticks]
+        seen = [(t, stamp, m) for t, m in shot_messages(episode, shot, raw).items()]
+        objects, events = observer.observe(shot.sight)
+        truth = [(TRUE_OBJECTS, stamp, messages.tracked_objects(stamp, objects))]
+        truth += [(TRUE_EVENTS, stamp, messages.semantic_event(event)) for event in events]
+        yield shot, [*first, *wheels, *seen, *truth]
+        first = []
 
 
 def wheel_message(episode: Episode, tick: int) -> Any:
