@@ -78,7 +78,7 @@ class Atlas:
         level = np.log2(np.maximum(footprint * (SIZE * SHARPEN), 1.0))
         np.minimum(level, LEVELS - 1.001, out=level)
         fine = level.astype(np.int32)
-        blend = (level - fine)[:, None]
+        blend = (level - fine.astype(np.float32))[:, None]
         wrapped = uv - np.floor(uv)
         low = self._bilinear(layer, fine, wrapped)
         high = self._bilinear(layer, fine + 1, wrapped)

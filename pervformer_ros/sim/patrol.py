@@ -10,12 +10,12 @@ from pervformer_ros.geometry import Array
 from pervformer_ros.sim import movables
 from pervformer_ros.sim.actions import follow
 from pervformer_ros.sim.kinds import Kind
-from pervformer_ros.sim.layout import Layout
+from pervformer_ros.sim.layout import RACK_DEPTH, Layout
 from pervformer_ros.sim.route import Route
 from pervformer_ros.sim.stage import Body, Stage, Story
 
 # A spot is free when nothing stands within this distance of its body's discs.
-ELBOW_ROOM = 0.25
+ELBOW_ROOM = 0.05
 
 
 def loop_points(layout: Layout, up: int, down: int, shift: float = 0.0) -> list[Array]:
@@ -74,10 +74,29 @@ def place(
         lane = np.column_stack([line[::10], np.full(len(line[::10]), 0.55)])
         others = np.concatenate([others, lane])
     gaps = np.hypot(*(discs[:, None, :2] - others[None, :, :2]).transpose(2, 0, 1))
-    if (gaps > discs[:, None, 2] + others[None, :, 2] + ELBOW_ROOM - 0.2).all():
+    clear = (gaps > discs[:, None, 2] + others[None, :, 2] + ELBOW_ROOM).all()
+    if clear and not _in_racks_or_walls(stage.layout, discs):
         return body
     stage.remove(body)
     return None
+
+
+def _in_racks_or_walls(layout: Layout, discs: Array) -> bool:
+    """Return whether discs (K, 3) reach into a rack, by more than goods do, or into a wall."""
+    x, y, r = discs.T
+    r = 0.75 * r
+    walls = (x < r) | (x > layout.width - r) | (y < r) | (y > layout.depth - r)
+    return bool(walls.any()) or any(
+        bool(
+            (
+                (x > rack.x - r)
+                & (x < rack.x + RACK_DEPTH + r)
+                & (y > rack.y - r)
+                & (y < rack.y + rack.length + r)
+            ).any()
+        )
+        for rack in layout.racks
+    )
 
 
 def furnish(stage: Stage, keep_free: Sequence[Array], amount: float = 1.0) -> None:

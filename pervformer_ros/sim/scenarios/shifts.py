@@ -21,6 +21,9 @@ from pervformer_ros.sim.scenarios.people import convoy_route, join_convoy, lanes
 from pervformer_ros.sim.stage import Body, Stage, Story
 from pervformer_ros.sim.traffic import TRUCK_SPEED, Spot, carry, put
 
+# The point of the lap, in steps of its route, at which the robot joins it.
+JOIN = 60
+
 
 @scenario("a forklift moves a pallet before the robot, which then drives a busy lap", seconds=150)
 def shift(stage: Stage) -> None:
@@ -32,17 +35,16 @@ def shift(stage: Stage) -> None:
     truck = stage.add(movables.FORKLIFT, *parking(layout, first, second))
     look = np.array([layout.aisles[1].x, layout.front - 0.2])
     come = Route(np.array([[look[0], look[1] + 6.0], look]), speed)
-    turn_off = [look, layout.crossing(1, "front"), layout.crossing(0, "front")]
     lap = convoy_route(layout, 0, laps=1, speed=speed)
+    corner = np.array([lap.points[0, 0], layout.cross_front_y])
+    turn_off = [look, layout.crossing(1, "front"), corner, lap.points[JOIN]]
     patrol.start_robot(stage, come)
     lanes = [come.points, lap.points, truck_lane(layout), *lanes_beside(layout, 0)]
     patrol.furnish(stage, lanes, amount=0.7)
     surround(stage, 0, along_docks=False)
     go, off = Signal(), Signal()
     join_convoy(stage, lap, 0, off)
-    stage.tell(
-        _watch_then_lap(stage, come, Route([*turn_off, lap.points[100]], speed), lap, go, off)
-    )
+    stage.tell(_watch_then_lap(stage, come, Route(turn_off, speed), lap, go, off))
     stage.tell(_carry_once(stage, truck, pallet, first, second, go))
 
 
@@ -79,7 +81,7 @@ def _watch_then_lap(
     yield from wait(36.0)
     yield from follow(stage, stage.robot, turn_off)
     off.give()
-    rest = Route(lap.points[100:], lap.speed, softness=0)
+    rest = Route(lap.points[JOIN:], lap.speed, softness=0)
     yield from follow(stage, stage.robot, rest)
     stage.finished = True
 
@@ -97,9 +99,11 @@ def _many_laps(stage: Stage, speed: float) -> Route:
     """Return laps for the whole shift, each up one aisle and down another."""
     layout, rng = stage.layout, stage.rng
     points: list[Array] = []
-    length = 0.0
+    length, down = 0.0, -1
     while length < 1.15 * speed * 1800:
-        up, down = (int(i) for i in rng.choice(len(layout.aisles), 2, replace=False))
+        # Straight up again where it came down, the robot would have to turn on the spot.
+        up = int(rng.choice([i for i in range(len(layout.aisles)) if i != down]))
+        down = int(rng.choice([i for i in range(len(layout.aisles)) if i != up]))
         loop = patrol.loop_points(layout, up, down, float(rng.uniform(-0.1, 0.2)))
         points += loop
         length += 2 * (layout.cross_back_y - layout.cross_front_y)

@@ -1,0 +1,44 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training shards: complete or absent, the same from any number of workers, resumable."""
+
+import numpy as np
+import pytest
+
+from pervformer_ros.sim.shards import make_shards, plan, read_colour
+
+PLANS = plan(["busy_aisle", "camouflage"], [1], 0.4)
+
+
+@pytest.fixture(scope="module")
+def one_worker(tmp_path_factory):
+    return make_shards(PLANS, tmp_path_factory.mktemp("one"))
+
+
+def test_a_shard_holds_consistent_arrays(one_worker):
+    shard = dict(np.load(one_worker[0]))
+    frames, bodies = shard["moving"].shape
+    assert frames == 6
+    assert shard["depth"].shape == shard["instance"].shape == (frames, 240, 320)
+    assert shard["T_map_object"].shape == (frames, bodies, 4, 4)
+    assert len(shard["labels"]) == len(shard["ids"]) == len(shard["size"]) == bodies
+    for frame in range(frames):
+        assert read_colour(shard, frame).shape == (240, 320, 3)
+        counted = np.bincount(shard["instance"][frame].ravel(), minlength=bodies + 1)
+        np.testing.assert_array_equal(counted[shard["ids"]], shard["pixels"][frame])
+
+
+def test_two_workers_make_the_same_bytes(one_worker, tmp_path):
+    for mine, other in zip(make_shards(PLANS, tmp_path, workers=2), one_worker, strict=True):
+        assert mine.read_bytes() == other.read_bytes()
+
+
+def test_what_exists_is_not_made_again(one_worker):
+    before = [path.stat().st_mtime_ns for path in one_worker]
+    counts = []
+    make_shards(PLANS, one_worker[0].parent, progress=lambda *c: counts.append(c))
+    assert counts == [(2, 2)]
+    assert [path.stat().st_mtime_ns for path in one_worker] == before
+    assert sorted(p.name for p in one_worker[0].parent.iterdir()) == sorted(
+        p.name for p in one_worker
+    )
