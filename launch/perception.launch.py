@@ -5,14 +5,13 @@
 ros2 launch pervformer_ros perception.launch.py color_topic:=/oak/rgb/image_raw
 """
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
-
-from launch import LaunchDescription
 
 ARGUMENTS = {
     "namespace": ("", "Namespace of both nodes, for several robots."),
