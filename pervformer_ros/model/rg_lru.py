@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pervformer_ros.model.config import MAX_RAD
 
 DECAY_POWER = 8.0  # Griffin's constant c
+RESET_LOG_A = -1e4
 MAX_SQRT_DERIVATIVE = 1000.0
 
 
@@ -61,7 +62,7 @@ class CausalConv1d(nn.Module):
         # Two frames of one token see each other if no reset lies between them.
         segment = F.pad(reset.cumsum(dim=1), (0, 0, taps - 1, 0))  # (B, K - 1 + T, N)
         current = segment[:, taps - 1 :]
-        y = self.b + self.w[-1] * x[:, taps - 1 :]
+        y = torch.addcmul(self.b, self.w[-1], x[:, taps - 1 :])
         for tap in range(taps - 1):
             same = segment[:, tap : tap + frames] == current
             y = y + self.w[tap] * x[:, tap : tap + frames] * same[..., None]
@@ -71,7 +72,7 @@ class CausalConv1d(nn.Module):
     def step(self, x: Tensor, reset: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Convolve one frame (B, N, R); `reset` is (B, N), the rest as in `forward`."""
         past = past * (~reset)[:, None, :, None].float()
-        y = self.b + self.w[-1] * x
+        y = torch.addcmul(self.b, self.w[-1], x)
         for tap in range(self.w.shape[0] - 1):
             y = torch.addcmul(y, self.w[tap], past[:, tap].to(x.dtype))
         return y, torch.cat([past[:, 1:], x[:, None].float()], dim=1)
@@ -122,12 +123,10 @@ class RGLRU(nn.Module):
         """Return the decay and the gated, scaled input, both float32 and shaped as x."""
         r = torch.sigmoid(self.a_gate(x)).float()
         gated = (torch.sigmoid(self.input_gate(x)) * x).float()
-        log_a = r * (-DECAY_POWER * F.softplus(self.a_param.float()) * elapsed)
-        scale = bounded_sqrt(-torch.expm1(2.0 * log_a))
-        # As products, which cost a third of masked_fill on a CPU.
-        restart = reset.float()
-        going_on = 1.0 - restart
-        return torch.exp(log_a) * going_on, gated * (scale * going_on + restart)
+        rate = -DECAY_POWER * F.softplus(self.a_param.float()) * elapsed
+        # On reset exp(log a) is exactly 0 and the scale exactly 1.
+        log_a = torch.addcmul(RESET_LOG_A * reset.float(), r, rate)
+        return torch.exp(log_a), gated * bounded_sqrt(-torch.expm1(2.0 * log_a))
 
 
 def linear_scan(a: Tensor, x: Tensor, h: Tensor) -> Tensor:

@@ -61,13 +61,13 @@ def test_results_are_in_the_pixels_of_the_image(
 
 def test_an_enlarged_image_gives_enlarged_coordinates(perceiver: Perceiver) -> None:
     small, depth = image(), depth_map()
-    large, large_depth = (x.repeat(3, axis=0).repeat(3, axis=1) for x in (small, depth))
+    large, large_depth = (x.repeat(2, axis=0).repeat(2, axis=1) for x in (small, depth))
     a, _ = perceiver.perceive(small, depth, 0.1, perceiver.init_state())
     b, _ = perceiver.perceive(large, large_depth, 0.1, perceiver.init_state())
-    np.testing.assert_allclose(3 * a.detections.box, b.detections.box, atol=1e-2)
-    np.testing.assert_allclose(3 * a.probes.box, b.probes.box, atol=1e-2)
-    # Pixel i of the small image is the pixels 3i to 3i + 2 of the large one: centre 3i + 1.
-    np.testing.assert_allclose(3 * a.keypoints.uv + 1, b.keypoints.uv, atol=1e-2)
+    np.testing.assert_allclose(2 * a.detections.box, b.detections.box, atol=1e-2)
+    np.testing.assert_allclose(2 * a.probes.box, b.probes.box, atol=1e-2)
+    # Pixel i of the small image is the pixels 2i and 2i + 1 of the large one: centre 2i + 0.5.
+    np.testing.assert_allclose(2 * a.keypoints.uv + 0.5, b.keypoints.uv, atol=1e-2)
 
 
 def test_of_many_depths_one_is_taken_never_a_mixture(perceiver: Perceiver) -> None:
