@@ -144,9 +144,10 @@ def _clear_errors(*more: type[Exception]) -> Iterator[None]:
     from pervformer_ros.bags.writer import BagWriteError
     from pervformer_ros.model import CheckpointError
 
+    known: list[type[Exception]] = [BagError, BagWriteError, CheckpointError, ValueError, OSError]
     try:
         yield
-    except (BagError, BagWriteError, CheckpointError, ValueError, OSError, *more) as error:
+    except (*known, *more) as error:
         line = " ".join(str(error).split())
         errors.print(f"[red]error:[/red] {escape(line)}", soft_wrap=True)
         raise typer.Exit(1) from error
@@ -159,9 +160,10 @@ def _say(line: str, style: str = "") -> None:
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar; yields a callback that takes (done, total)."""
+    """Show a progress bar on a terminal; yields a callback that takes (done, total)."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -170,7 +170,7 @@ class Pipeline:
             self._state = self.perceiver.state_from_arrays(snapshot.state)
         except StateError as error:
             raise SnapshotError(f"{path}: {error}") from error
-        self._probe_update = None
+        self._probe_update = None  # the next image proposes the same again
         self._newest_ns, self._state_ns = None, snapshot.stamp_ns
         snapshot.restore(self.memory)
         return snapshot

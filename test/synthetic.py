@@ -14,7 +14,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Rosbag2Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from pervformer_ros.frame import CameraModel
+from pervformer_ros.frame import CameraModel, Frame
 from pervformer_ros.geometry import make_transform, quaternion
 
 COLOUR, INFO = "/camera/color/image_raw", "/camera/color/camera_info"
@@ -66,6 +66,22 @@ def wall_shots(count: int, camera: CameraModel = CAMERA) -> list[Shot]:
             )
         )
     return shots
+
+
+def wall_frames(count: int, camera: CameraModel = CAMERA) -> list[Frame]:
+    """Return the same images as frames."""
+    return [
+        Frame(
+            shot.stamp_ns,
+            shot.rgb,
+            shot.millimetres.astype(np.float32) / 1000,
+            camera,
+            T_BASE_CAMERA,
+            shot.T_odom_base,
+            OPTICAL,
+        )
+        for shot in wall_shots(count, camera)
+    ]
 
 
 class Messages:

@@ -3,19 +3,20 @@
 """Drift of a trajectory against the truth, measured by evo."""
 
 import contextlib
-import copy
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from evo.core import metrics, sync, trajectory
 from evo.core.filters import FilterException
-from evo.core.geometry import GeometryException
+from scipy.spatial.transform import Rotation
 
 from pervformer_ros.frame import NANOSECONDS
 from pervformer_ros.geometry import Array, Trajectory, quaternion
 
 RPE_DELTA_M = 1.0
+SAME_STAMP_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +31,31 @@ class Drift:
     rpe_rot_deg_per_m: float | None = None
 
 
-def measure_drift(truth: Trajectory, estimate: Trajectory, max_difference_s: float = 0.01) -> Drift:
+def measure_drift(truth: Trajectory, estimate: Trajectory) -> Drift:
     """Compare poses of equal stamps. What the data cannot tell (too short, no overlap) is None."""
     if len(truth) < 3 or len(estimate) < 3:
         return Drift()
     try:
-        reference, measured = sync.associate_trajectories(
-            to_evo(truth), to_evo(estimate), max_diff=max_difference_s
-        )
+        reference, measured = _pair(truth, estimate)
     except sync.SyncException:
         return Drift()
+    _align(reference, measured)
+    ape = metrics.APE(metrics.PoseRelation.translation_part)
+    ape.process_data((reference, measured))
     return Drift(
-        ate_rmse_m=_ate(reference, measured),
+        ate_rmse_m=float(ape.get_statistic(metrics.StatisticsType.rmse)),
         rpe_trans_m_per_m=_rpe(reference, measured, metrics.PoseRelation.translation_part),
         rpe_rot_deg_per_m=_rpe(reference, measured, metrics.PoseRelation.rotation_angle_deg),
     )
 
 
-def position_errors(
-    truth: Trajectory, estimate: Trajectory, max_difference_s: float = 0.01
-) -> tuple[Array, Array]:
+def position_errors(truth: Trajectory, estimate: Trajectory) -> tuple[Array, Array]:
     """Return stamps (N,) in seconds and the position errors (N,) in metres that ATE sums up."""
     try:
-        reference, measured = sync.associate_trajectories(
-            to_evo(truth), to_evo(estimate), max_diff=max_difference_s
-        )
-        measured.align(reference)
-    except (sync.SyncException, GeometryException):
+        reference, measured = _pair(truth, estimate)
+    except sync.SyncException:
         return np.empty(0), np.empty(0)
+    _align(reference, measured)
     offsets = measured.positions_xyz - reference.positions_xyz
     return measured.timestamps, np.linalg.norm(offsets, axis=1)
 
@@ -65,12 +63,8 @@ def position_errors(
 def align(truth: Trajectory, estimate: Trajectory) -> Trajectory:
     """Return the estimate moved onto the truth as ATE does it; as it is where that cannot be."""
     moved = to_evo(estimate)
-    with contextlib.suppress(sync.SyncException, GeometryException):
-        reference, paired = sync.associate_trajectories(to_evo(truth), moved)
-        rotation, translation, _ = paired.align(reference)
-        T = np.eye(4)
-        T[:3, :3], T[:3, 3] = rotation, translation
-        moved.transform(T)
+    with contextlib.suppress(sync.SyncException):
+        moved.transform(_align(*_pair(truth, estimate)))
     return Trajectory(estimate.stamps_ns, np.array(moved.poses_se3))
 
 
@@ -91,17 +85,28 @@ def write_tum(path: Path, poses: Trajectory) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def _ate(
-    reference: trajectory.PoseTrajectory3D, measured: trajectory.PoseTrajectory3D
-) -> float | None:
-    aligned = copy.deepcopy(measured)
-    try:
-        aligned.align(reference)
-    except GeometryException:  # the path has no extent, or is one straight line
-        return None
-    ape = metrics.APE(metrics.PoseRelation.translation_part)
-    ape.process_data((reference, aligned))
-    return float(ape.get_statistic(metrics.StatisticsType.rmse))
+def _pair(
+    truth: Trajectory, estimate: Trajectory
+) -> tuple[trajectory.PoseTrajectory3D, trajectory.PoseTrajectory3D]:
+    """Return the poses of equal stamps (SyncException where there are none)."""
+    return sync.associate_trajectories(to_evo(truth), to_evo(estimate), max_diff=SAME_STAMP_S)
+
+
+def _align(reference: trajectory.PoseTrajectory3D, measured: trajectory.PoseTrajectory3D) -> Array:
+    """Move `measured` onto `reference` by the best rigid transform, and return that.
+
+    evo does the same (Umeyama 1991) but not for a path that is a point or a straight line. There
+    several rotations are the best; ATE is the same with each.
+    """
+    onto, moved = reference.positions_xyz, measured.positions_xyz
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Optimal rotation is not uniquely")
+        rotation, _ = Rotation.align_vectors(onto - onto.mean(axis=0), moved - moved.mean(axis=0))
+    T = np.eye(4)
+    T[:3, :3] = rotation.as_matrix()
+    T[:3, 3] = onto.mean(axis=0) - T[:3, :3] @ moved.mean(axis=0)
+    measured.transform(T)
+    return T
 
 
 def _rpe(
@@ -109,7 +114,10 @@ def _rpe(
     measured: trajectory.PoseTrajectory3D,
     relation: metrics.PoseRelation,
 ) -> float | None:
-    rpe = metrics.RPE(relation, RPE_DELTA_M, metrics.Unit.meters, all_pairs=True)
+    # Metres of the true path: a trembling estimate covers fewer of them in a metre of its own.
+    rpe = metrics.RPE(
+        relation, RPE_DELTA_M, metrics.Unit.meters, all_pairs=True, pairs_from_reference=True
+    )
     try:
         rpe.process_data((reference, measured))
     except (FilterException, metrics.MetricsException):

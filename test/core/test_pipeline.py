@@ -1,0 +1,281 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from synthetic import CAMERA, wall_frames
+
+from pervformer_ros.features import FeatureSet
+from pervformer_ros.memory import SnapshotError
+from pervformer_ros.model import create_model, save_model
+from pervformer_ros.pipeline import FEATURES, Pipeline, PipelineConfig
+from pervformer_ros.slam import SlamBackend
+
+FRAMES = wall_frames(8)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Small tensors gain nothing from threads, and lose much to a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> str:
+    """Random weights that say of themselves that they were trained."""
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        save_model(path, create_model("tiny"), trained=True)
+    return str(path)
+
+
+def tiny(features="orb", slam=None) -> Pipeline:
+    return Pipeline(PipelineConfig(model="tiny", features=features), slam)
+
+
+def trained(checkpoint) -> Pipeline:
+    """A line that believes everything it sees."""
+    line = Pipeline(PipelineConfig(checkpoint=checkpoint, features="pervformer"))
+    line.perceiver.score_threshold = 0.0
+    return line
+
+
+def assert_same(one, other):
+    """Check that two outputs tell the same of an image."""
+    for name in ("uv", "points", "score", "static_probability", "descriptors", "place_descriptor"):
+        np.testing.assert_array_equal(getattr(one.features, name), getattr(other.features, name))
+    np.testing.assert_array_equal(one.static_mask, other.static_mask)
+    assert [(o.id, o.label, o.score) for o in one.objects] == [
+        (o.id, o.label, o.score) for o in other.objects
+    ]
+
+
+# Untrained weights mean nothing ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_untrained_weights_claim_nothing_and_hide_nothing(features):
+    line = tiny(features)
+    assert not line.trained
+    for frame in FRAMES:
+        output = line.step(frame)
+        assert output.stamp_ns == frame.stamp_ns
+        assert output.objects == output.events == []
+        assert (output.static_mask == 255).all()
+        assert output.static_mask.dtype == np.uint8
+        np.testing.assert_array_equal(output.static_depth, frame.depth)
+        assert isinstance(output.features, FeatureSet)
+        assert len(output.features) > 0
+        assert output.features.stamp_ns == frame.stamp_ns
+        assert (output.features.static_probability == 1).all()
+        assert output.slam is None
+    assert line.frames == len(FRAMES)
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_features_lie_in_the_image_and_on_the_wall(features):
+    found = tiny(features).step(FRAMES[0]).features
+    assert (found.width, found.height) == (160, 120)
+    assert ((found.uv >= -0.5) & (found.uv <= (159.5, 119.5))).all()
+    np.testing.assert_allclose(found.points[:, 2], 2.0)
+    np.testing.assert_allclose(CAMERA.project(found.points), found.uv, atol=1e-3)
+    lengths = np.linalg.norm(found.descriptors.astype(np.float32), axis=1)
+    np.testing.assert_allclose(lengths, 1.0, atol=2e-3)
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_there_are_no_more_features_than_asked_for(features):
+    line = Pipeline(PipelineConfig(model="tiny", features=features, max_features=7))
+    assert 0 < len(line.step(FRAMES[0]).features) <= 7
+
+
+def test_another_kind_of_features_is_refused():
+    with pytest.raises(ValueError, match="features is 'sift': use one of orb, pervformer"):
+        PipelineConfig(features="sift")
+
+
+# What comes in -----------------------------------------------------------------------------------
+
+
+def test_colour_alone_is_enough():
+    line = tiny(slam=SlamBackend())
+    for frame in FRAMES:
+        output = line.step(replace(frame, depth=None, T_odom_base=None))
+        assert output.static_depth is None
+        assert len(output.features) > 0
+        assert np.isnan(output.features.points).all()
+        assert output.slam is not None
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_images_may_change_their_size_on_the_way(features):
+    other = CAMERA.scaled(208, 156)
+    line = tiny(features, SlamBackend())
+    frames = FRAMES[:3] + wall_frames(6, other)[3:]
+    sizes = []
+    for frame in frames:
+        output = line.step(frame)
+        sizes.append(output.static_mask.shape)
+        assert (output.features.height, output.features.width) == output.static_mask.shape
+    assert sizes == [(120, 160)] * 3 + [(156, 208)] * 3
+
+
+def test_a_back_end_gets_every_frame_and_follows_the_robot():
+    line = tiny(slam=SlamBackend())
+    outputs = [line.step(frame) for frame in FRAMES]
+    assert [o.slam.stamp_ns for o in outputs] == [f.stamp_ns for f in FRAMES]
+    assert outputs[0].slam.is_keyframe
+    assert outputs[-1].slam.T_map_base[1, 3] == pytest.approx(7 / 30, abs=0.03)
+
+
+# Memory ------------------------------------------------------------------------------------------
+
+
+def test_the_state_never_grows():
+    line = tiny()
+    before = line.state_bytes
+    for frame in FRAMES:
+        line.step(frame)
+    assert line.state_bytes == before > 0
+
+
+@pytest.mark.parametrize("how", ["reset()", "reset flag", "stamps went back"])
+def test_a_reset_forgets_everything(how):
+    fresh = tiny("pervformer", SlamBackend()).step(FRAMES[0])
+    line = tiny("pervformer", SlamBackend())
+    for frame in FRAMES[2:]:
+        remembering = line.step(frame)
+    if how == "reset()":
+        line.reset()
+    again = line.step(FRAMES[0], reset=how == "reset flag")
+    assert_same(again, fresh)
+    np.testing.assert_array_equal(again.slam.T_map_base, fresh.slam.T_map_base)
+    assert len(line.slam.trajectory()) == 1
+    assert remembering.stamp_ns > again.stamp_ns
+
+
+def test_what_was_seen_before_makes_a_difference():
+    """Otherwise the tests of reset and snapshot would prove nothing."""
+    line = tiny("pervformer")
+    for frame in FRAMES[:-1]:
+        line.step(frame)
+    place = line.step(FRAMES[-1]).features.place_descriptor
+    fresh = tiny("pervformer").step(FRAMES[-1]).features.place_descriptor
+    assert np.abs(place - fresh).max() > 1e-4
+
+
+def test_a_snapshot_goes_on_exactly_where_it_was_taken(tmp_path):
+    line = tiny("pervformer")
+    for frame in FRAMES[:5]:
+        line.step(frame)
+    line.snapshot().write(tmp_path / "memory.zip")
+    expected = [line.step(frame) for frame in FRAMES[5:]]
+    again = tiny("pervformer")
+    again.restore(tmp_path / "memory.zip")
+    for frame, output in zip(FRAMES[5:], expected, strict=True):
+        assert_same(again.step(frame), output)
+    line.restore(tmp_path / "memory.zip")
+    assert_same(line.step(FRAMES[5]), expected[0])
+
+
+def test_a_snapshot_is_kept_where_the_clock_is_another(tmp_path):
+    """A simulation that is started again counts from zero."""
+    line = tiny("pervformer")
+    for frame in FRAMES[:5]:
+        line.step(frame)
+    line.snapshot().write(tmp_path / "memory.zip")
+    again = tiny("pervformer")
+    again.restore(tmp_path / "memory.zip")
+    output = again.step(replace(FRAMES[5], stamp_ns=1_000_000))
+    fresh = tiny("pervformer").step(replace(FRAMES[5], stamp_ns=1_000_000))
+    assert output.stamp_ns == 1_000_000
+    difference = output.features.place_descriptor - fresh.features.place_descriptor
+    assert np.abs(difference).max() > 1e-4
+
+
+def test_a_snapshot_of_another_model_is_refused_and_nothing_changes(tmp_path, checkpoint):
+    other = trained(checkpoint)
+    other.step(FRAMES[0])
+    other.snapshot().write(tmp_path / "memory.zip")
+    line, undisturbed = tiny("pervformer"), tiny("pervformer")
+    for frame in FRAMES[:3]:
+        line.step(frame)
+        undisturbed.step(frame)
+    with pytest.raises(SnapshotError, match="belongs to model 'random', not to 'tiny, untrained"):
+        line.restore(tmp_path / "memory.zip")
+    assert_same(line.step(FRAMES[3]), undisturbed.step(FRAMES[3]))
+
+
+def test_a_state_that_does_not_fit_the_model_is_refused_and_nothing_changes(tmp_path):
+    line, undisturbed = tiny("pervformer"), tiny("pervformer")
+    for frame in FRAMES[:3]:
+        line.step(frame)
+        undisturbed.step(frame)
+    snapshot = line.snapshot()
+    name, array = next(iter(snapshot.state.items()))
+    snapshot.state[name] = array[..., :-1].copy()
+    snapshot.write(tmp_path / "memory.zip")
+    with pytest.raises(SnapshotError, match=f"memory.zip: the saved memory's {name} is"):
+        line.restore(tmp_path / "memory.zip")
+    assert_same(line.step(FRAMES[3]), undisturbed.step(FRAMES[3]))
+
+
+# Trained weights ---------------------------------------------------------------------------------
+
+
+def test_trained_weights_bring_objects_events_and_masks(checkpoint):
+    """These are random: what they say means nothing, but all of it has to fit together."""
+    line = trained(checkpoint)
+    assert line.trained
+    assert line.model_name == "random"
+    outputs = [line.step(frame) for frame in FRAMES]
+    assert any(o.objects for o in outputs)
+    for output in outputs:
+        known = {o.id for o in output.objects}
+        assert {e.object_id for e in output.events} <= known
+        assert set(np.unique(output.static_mask)) <= {0, 255}
+        moving = output.static_mask == 0
+        assert not output.static_depth[moving].any()
+        assert (
+            (output.features.static_probability >= 0) & (output.features.static_probability <= 1)
+        ).all()
+    told = [e.object_id for o in outputs for e in o.events]
+    assert len(told) == len(set(told)) > 0
+    assert line.probes_in_use <= line.probes
+
+
+def test_moving_regions_are_masked_with_a_margin(checkpoint):
+    config = PipelineConfig(checkpoint=checkpoint, motion_threshold=0.5, mask_margin_px=4)
+    line = Pipeline(config)
+    motion = np.zeros((120, 160), np.float32)
+    motion[50:60, 70:90] = 0.5
+    mask = line._static_mask(motion)
+    expected = np.full((120, 160), 255, np.uint8)
+    expected[46:64, 66:94] = 0
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_trained_weights_work_without_depth_and_odometry(checkpoint):
+    line = trained(checkpoint)
+    for frame in FRAMES[:4]:
+        output = line.step(replace(frame, depth=None, T_odom_base=None))
+        assert output.objects == []  # nothing can be placed
+
+
+def test_a_trained_memory_survives_its_snapshot(tmp_path, checkpoint):
+    line = trained(checkpoint)
+    for frame in FRAMES[:5]:
+        known = line.step(frame).objects
+    line.snapshot().write(tmp_path / "memory.zip")
+    again = trained(checkpoint)
+    again.restore(tmp_path / "memory.zip")
+    things, events = again.memory.query("", np.zeros(3), 0, 0)
+    assert [o.id for o in things] == [o.id for o in known]
+    assert len(events) >= len(things) > 0
+    again.step(FRAMES[5])
