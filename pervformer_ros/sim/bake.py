@@ -29,6 +29,8 @@ LIFT = 0.008
 INSET = 0.02
 AMBIENT_RAYS = 12
 AMBIENT_REACH = 1.6
+# Nothing farther away keeps the sun off.
+SUN_REACH = 28.0
 LATTICE_STEP = 0.9
 LATTICE_HEIGHTS = (0.15, 0.9, 1.7, 2.6)
 AXES = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], np.float32)
@@ -211,7 +213,7 @@ def _sunlight(scene: RayScene, points: Floats, normals: Floats, sun: Sun) -> Flo
     lit = np.flatnonzero(given > 0)
     rays = np.tile(sun.direction.astype(np.float32), (len(lit), 1))
     light = np.zeros((len(points), 3), np.float32)
-    clear = ~scene.occluded(points[lit], rays, 60.0)
+    clear = ~scene.occluded(points[lit], rays, SUN_REACH)
     light[lit] = (given[lit] * clear)[:, None] * sun.colour.astype(np.float32)
     return light
 

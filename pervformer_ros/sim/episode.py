@@ -3,7 +3,7 @@
 """One run of a scenario: first all motion is worked out, then frames are rendered one by one."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -72,6 +72,13 @@ class Shot:
 class Episode:
     """A scenario with a seed, ready to be rendered.
 
+    Args:
+        scenario: or its name.
+        seed: decides everything that is drawn.
+        duration: cut off after this many seconds.
+        sensor: the camera's quality, else drawn.
+        distortion: of the lens, as in `CameraModel`; by default images are rectified.
+
     Attributes:
         layout: the floor plan.
         bodies: everything that is not built in; body 0 is the robot itself.
@@ -86,6 +93,7 @@ class Episode:
         seed: int,
         duration: float | None = None,
         sensor: SensorConfig | None = None,
+        distortion: tuple[float, ...] = (),
     ):
         self.scenario = find(scenario) if isinstance(scenario, str) else scenario
         self.seed = seed
@@ -95,7 +103,8 @@ class Episode:
         self.log = self._stage.run(duration or self.scenario.seconds)
         self.bodies: list[Body] = self._stage.bodies
         self.odometry = self._measure_odometry()
-        self.camera, self.T_base_camera = _mount(seed)
+        camera, self.T_base_camera = _mount(seed)
+        self.camera = replace(camera, distortion=distortion)
         self._sensor_config = sensor or draw_sensor(seed)
         self._sway = stream(seed, "sway").uniform(0, 2 * np.pi, (3, 4))
 
@@ -203,7 +212,6 @@ class Episode:
     def _measure_odometry(self) -> Array:
         """Let the wheels report; they feel nothing while the robot is lifted."""
         truth = np.array(self.log.pose[:, 0, [0, 1, 3]])
-        truth[:, 2] = np.unwrap(truth[:, 2])
         return wheel_odometry(truth, self.log.lifted, TICK, stream(self.seed, "odometry"))
 
 

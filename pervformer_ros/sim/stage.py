@@ -52,7 +52,8 @@ class Body:
 class Log:
     """What happened, tick by tick: T ticks, B bodies.
 
-    pose: (T, B, 4) x, y, z, yaw. joints: (T, B, 2) phase, lift. present: (T, B). carrier: (T, B).
+    pose: (T, B, 4) x, y, z, yaw; the yaw has no jumps by 2 pi. joints: (T, B, 2) phase, lift.
+    present: (T, B). carrier: (T, B) id of who carries it, 0 = nobody.
     lights: brightness of light groups per tick; shared dictionaries where nothing changed.
     cover: (T,) how far the camera is covered. lifted: (T,) whether the robot's wheels are off the
     ground.
@@ -89,6 +90,8 @@ class Stage:
     def __post_init__(self) -> None:
         """Put the robot on the stage."""
         self.rng = stream(self.seed, "stage")
+        sunny = stream(self.seed, "weather").random() < 0.5
+        self.sunlit = sunny and any(dock.open for dock in self.layout.docks)
         self._stories: list[Story] = []
         self._discs: tuple[float, Array, NDArray[np.intp]] | None = None
         self.add(self.robot_kind, 0.0, 0.0)
@@ -130,9 +133,12 @@ class Stage:
             self._advance()
             if self.finished:
                 break
-        poses, joints, present, carrier, lights, cover, lifted = zip(*frames, strict=True)
+        columns = zip(*frames, strict=True)
+        poses, joints, present, carrier, lights, cover, lifted = (list(c) for c in columns)
+        pose = np.array(poses, float)
+        pose[..., 3] = np.unwrap(pose[..., 3], axis=0)
         return Log(
-            np.array(poses), np.array(joints), np.array(present), np.array(carrier, np.int32),
+            pose, np.array(joints), np.array(present), np.array(carrier, np.int32),
             list(lights), np.array(cover), np.array(lifted),
         )  # fmt: skip
 

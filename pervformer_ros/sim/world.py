@@ -64,14 +64,20 @@ def _front_wall(layout: Layout) -> list[Mesh]:
 
 
 def _docks(layout: Layout) -> list[Mesh]:
-    return [merge(_dock(dock)) for dock in layout.docks]
+    """Return the docks, and what is seen through those that are open."""
+    parts = [merge(_dock(dock)) for dock in layout.docks]
+    if any(dock.open for dock in layout.docks):
+        # Farther off than sunlight is traced, so that it does not hide the sun.
+        corner = (layout.width / 2 + 60, -35.0, 26.0)
+        parts.append(rectangle(corner, (-120, 0, 0), (0, 0, -36), "sky", emission=1.6))
+    return parts
 
 
 def _dock(dock: Dock) -> list[Mesh]:
     left, w, h = dock.x - dock.width / 2, dock.width, dock.height
     right = left + w
     shut = 0.6 if dock.open else h
-    parts = [
+    return [
         rectangle((right, -0.12, h), (-w, 0, 0), (0, 0, -shut), "roller_door"),
         box((0.16, 0.2, h), (left - 0.05, 0.0, h / 2), "hazard"),
         box((0.16, 0.2, h), (right + 0.05, 0.0, h / 2), "hazard"),
@@ -82,11 +88,6 @@ def _dock(dock: Dock) -> list[Mesh]:
         box((0.2, 0.3, 0.45), (left - 0.25, 0.15, 0.23), "rubber"),
         box((0.2, 0.3, 0.45), (right + 0.25, 0.15, 0.23), "rubber"),
     ]
-    if dock.open:
-        parts.append(
-            rectangle((right + 4, -2.6, 4.5), (-w - 8, 0, 0), (0, 0, -5.5), "sky", emission=1.6)
-        )
-    return parts
 
 
 def _stripe(

@@ -51,6 +51,11 @@ def test_static_pixels_moved_by_depth_and_pose_land_within_2_cm(episode, first, 
     assert np.median(errors) < 0.02
 
 
+def test_they_land_through_a_distorting_lens_too():
+    bent = Episode("static_loop", 3, 12.0, distortion=(-0.25, 0.08, 0.001, -0.001, 0.0))
+    assert np.median(_landing_errors(bent, 300, 330)) < 0.02
+
+
 def test_every_pixel_of_an_instance_lies_in_its_objects_box(episode):
     observer = Observer(episode)
     checked = 0
