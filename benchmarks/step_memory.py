@@ -14,8 +14,7 @@ import sys
 
 import numpy as np
 import psutil
-
-from pervformer_ros.model import openmp  # noqa: F401  before torch
+import pervformer_ros  # noqa: F401  first: it sets how torch's threads wait
 
 # isort: split
 import torch

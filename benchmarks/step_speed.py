@@ -19,8 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-from pervformer_ros.model import openmp  # noqa: F401  before torch
+import pervformer_ros  # noqa: F401  first: it sets how torch's threads wait
 
 # isort: split
 import torch

@@ -4,7 +4,10 @@
 
 import os
 
-# A robot's cores are shared by many processes. OpenMP threads that spin while they wait for each
-# other then hold up everybody, themselves most: frames have been seen to take 60 times as long.
-# OpenMP reads this when torch is loaded, which is after this package is.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# How CPU threads wait for each other. One that has done its share of an operation spins until the
+# others are done; GCC's OpenMP lets it spin for milliseconds. On a robot, whose cores drivers and
+# SLAM share, it so keeps from running the very thread it waits for, and a step of 25 ms takes 300.
+# Microseconds keep the speed of an idle machine and spare a busy one. OpenMP reads this when torch
+# is loaded, which is after this package is.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")

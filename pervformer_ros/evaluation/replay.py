@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from pervformer_ros.bags.intake import MessageBundle
 from pervformer_ros.bags.reader import BagError, BagReader
 from pervformer_ros.evaluation.drift import Drift, measure_drift
-from pervformer_ros.frame import NANOSECONDS, Frame, InputError
+from pervformer_ros.features import FeatureSet
+from pervformer_ros.frame import NANOSECONDS, InputError
 from pervformer_ros.geometry import Array, Trajectory
-from pervformer_ros.pipeline import Pipeline, PipelineConfig, PipelineOutput
+from pervformer_ros.pipeline import MOVING, Pipeline, PipelineConfig, PipelineOutput
 from pervformer_ros.slam import SlamBackend
 from pervformer_ros.worker import LatestWorker
 
@@ -151,7 +152,7 @@ def replay(
             if frame.T_odom_base is not None:
                 odometry.append((frame.stamp_ns, frame.T_odom_base))
             if len(result.records) % every == every // 2:
-                result.thumbnails.append(draw(frame, output))
+                result.thumbnails.append(draw(frame.rgb, output.features, output.static_mask))
             result.records.append(_record(output))
             result.rss_mb.append(psutil.Process().memory_info().rss / MEGABYTE)
 
@@ -179,16 +180,18 @@ def replay(
     return result
 
 
-def draw(frame: Frame, output: PipelineOutput) -> NDArray[np.uint8]:
+def draw(
+    rgb: NDArray[np.uint8], features: FeatureSet, static_mask: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
     """Return the image (H, W, 3) with its features (with depth: green, without: yellow).
 
-    Moving regions are tinted red.
+    Where the mask (H, W) says moving, it is tinted red.
     """
-    picture = frame.rgb.copy()
-    moving = output.static_mask == 0
+    picture = rgb.copy()
+    moving = static_mask == MOVING
     picture[moving] = picture[moving] // 2 + np.array([127, 0, 0], np.uint8)
-    known = np.isfinite(output.features.points[:, 2])
-    for (u, v), has_depth in zip(output.features.uv, known, strict=True):
+    known = np.isfinite(features.points[:, 2])
+    for (u, v), has_depth in zip(features.uv, known, strict=True):
         colour = (60, 220, 80) if has_depth else (240, 200, 40)
         cv2.circle(picture, (round(float(u)), round(float(v))), 2, colour, 1, cv2.LINE_AA)
     return picture

@@ -14,7 +14,6 @@ Letters that every shape in this package is written in:
 `forward` takes whole clips with axes (B, T, ...), `step` one frame with axes (B, ...).
 """
 
-from pervformer_ros.model import openmp  # noqa: F401  before torch
 from pervformer_ros.model.checkpoint import (
     CheckpointError,
     LoadedModel,

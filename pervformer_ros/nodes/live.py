@@ -22,13 +22,16 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMessage
+from numpy.typing import NDArray
 from pervformer_msgs.msg import FeatureArray, WorkingMemoryStatus
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
 
+from pervformer_ros.bags.images import decode_colour
 from pervformer_ros.bags.intake import pose_of, stamp_of
 from pervformer_ros.bags.reader import BagReader
-from pervformer_ros.evaluation.replay import MEGABYTE, FrameRecord, Replay
+from pervformer_ros.evaluation.replay import MEGABYTE, THUMBNAILS, FrameRecord, Replay, draw
 from pervformer_ros.features import FeatureSet
 from pervformer_ros.geometry import Array, Trajectory
 from pervformer_ros.nodes import conversions
@@ -61,6 +64,7 @@ class Listener(Node):
         self.online: dict[int, Array] = {}
         self.final: dict[int, Array] = {}
         self.features: dict[int, FeatureSet] = {}
+        self.masks: dict[int, NDArray[np.uint8]] = {}
         self.status: dict[int, WorkingMemoryStatus] = {}
         self.diagnostics: dict[str, DiagnosticStatus] = {}
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
@@ -69,6 +73,7 @@ class Listener(Node):
         self.create_subscription(
             FeatureArray, "pervformer/features", self._on_features, best_effort
         )
+        self.create_subscription(Image, "pervformer/static_mask", self._on_static_mask, best_effort)
         self.create_subscription(
             WorkingMemoryStatus, "pervformer/memory_status", self._on_status, best_effort
         )
@@ -91,6 +96,10 @@ class Listener(Node):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.diagnostics.update({status.name: status for status in message.status})
+
+    def _on_static_mask(self, message: Image) -> None:
+        mask = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
+        self.masks[stamp_of(message.header)] = mask
 
     def _on_status(self, message: WorkingMemoryStatus) -> None:
         self.status[stamp_of(message.header)] = message
@@ -234,7 +243,8 @@ def _complaints(heard: Listener) -> str:
 
 
 def _result(path: Path, bag: BagReader, heard: Listener, kind: str) -> Replay:
-    bundles = list(bag.bundles(bag.intake()))
+    intake = bag.intake()
+    bundles = {b.stamp_ns: b for b in bag.bundles(intake)}
     statuses = [heard.status[s] for s in sorted(heard.status)]
     keyframes = set(heard.final)
     result = Replay(str(path), kind, realtime=True)
@@ -253,9 +263,13 @@ def _result(path: Path, bag: BagReader, heard: Listener, kind: str) -> Replay:
                 is_keyframe=stamp in keyframes,
             )
         )
+    for stamp in sorted(heard.masks)[_evenly(len(heard.masks))]:
+        if stamp in heard.features and stamp in bundles:
+            rgb = decode_colour(bundles[stamp].colour)
+            result.thumbnails.append(draw(rgb, heard.features[stamp], heard.masks[stamp]))
     result.dropped = bag.image_count - len(heard.online)
     result.odometry = _trajectory(
-        {b.stamp_ns: b.T_odom_base for b in bundles if b.T_odom_base is not None}
+        {s: b.T_odom_base for s, b in bundles.items() if b.T_odom_base is not None}
     )
     result.slam, result.slam_online = _trajectory(heard.final), _trajectory(heard.online)
     result.truth = bag.ground_truth()
@@ -267,6 +281,12 @@ def _result(path: Path, bag: BagReader, heard: Listener, kind: str) -> Replay:
     if statuses:
         result.checkpoint, result.state_bytes = statuses[-1].checkpoint, statuses[-1].state_bytes
     return result
+
+
+def _evenly(count: int) -> slice:
+    """Return a slice that takes about THUMBNAILS of so many."""
+    every = max(1, count // THUMBNAILS)
+    return slice(every // 2, None, every)
 
 
 def _trajectory(poses: dict[int, Array]) -> Trajectory | None:
