@@ -42,7 +42,8 @@ lint: setup
 	$(BIN)/lint-imports --no-cache --no-logo
 
 bench: setup
-	$(BIN)/pervformer evaluate speed --out out/speed
+	$(BIN)/python benchmarks/step_speed.py
+	$(BIN)/python benchmarks/render_speed.py
 
 clean:
 	rm -rf $(VENV) build install log out *.egg-info .mypy_cache .ruff_cache .hypothesis .pytest_cache

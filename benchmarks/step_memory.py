@@ -14,6 +14,7 @@ import sys
 
 import numpy as np
 import psutil
+
 import pervformer_ros  # noqa: F401  first: it sets how torch's threads wait
 
 # isort: split

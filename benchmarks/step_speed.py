@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 import pervformer_ros  # noqa: F401  first: it sets how torch's threads wait
 
 # isort: split
