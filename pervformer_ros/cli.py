@@ -18,7 +18,7 @@ app = typer.Typer(
     help="Perception with memory for ROS 2.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 console, errors = Console(), Console(stderr=True)
-DEMO_SCENARIO, DEMO_SEED, DEMO_DURATION_S = "static_loop", 1, 40.0
+DEMO_SCENARIO, DEMO_SEED, DEMO_DURATION_S = "shift", 1, 110.0
 ROWS = {"odometry": "odometry", "slam": "SLAM, final", "slam_online": "SLAM, online"}
 
 
@@ -114,7 +114,7 @@ def simulate(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for bag and report.")] = Path("out/demo"),
 ) -> None:
-    """Simulate a robot in a warehouse, run the nodes on it live, and report the drift."""
+    """Simulate part of a shift, run the nodes on it live, and report the drift."""
     bag = out / "bag"
     if not bag.exists():
         simulate(DEMO_SCENARIO, bag, DEMO_SEED, DEMO_DURATION_S)
