@@ -27,7 +27,7 @@ MAP_WIDTH = 1024
 # Samples start this far off their surface, above paint and below nothing.
 LIFT = 0.008
 INSET = 0.02
-AMBIENT_RAYS = 12
+AMBIENT_RAYS = 8
 AMBIENT_REACH = 1.6
 # Nothing farther away keeps the sun off.
 SUN_REACH = 28.0

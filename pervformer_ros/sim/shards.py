@@ -17,8 +17,11 @@ A shard is a NumPy .npz of F frames of one scenario and seed:
     scenario, seed    where it is from
 
 Shards appear under their name when complete; what exists already is not made again.
+
+    python -m pervformer_ros.sim.shards out/shards --seeds 0:200 --seconds 30 --workers 2
 """
 
+import argparse
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -28,11 +31,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+from rich.progress import Progress
 
 from pervformer_ros.geometry import Array
 from pervformer_ros.sim.boxes import BodyBoxes
 from pervformer_ros.sim.episode import Episode
 from pervformer_ros.sim.messages import JPEG_QUALITY
+from pervformer_ros.sim.scenario import find, names
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +150,38 @@ def _stack(values: list[Array], shape: tuple[int, ...]) -> Array:
 
 
 def read_colour(shard: Any, frame: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    """Return a frame's image (H, W, 3) RGB of an opened shard (numpy.load)."""
+    """Return a frame's image (H, W, 3) RGB of a shard that was read as `dict(numpy.load(path))`."""
     ends = shard["jpeg_ends"]
     start = int(ends[frame - 1]) if frame else 0
     bgr = cv2.imdecode(shard["jpeg"][start : int(ends[frame])], cv2.IMREAD_COLOR)
     return np.ascontiguousarray(np.asarray(bgr, np.uint8)[..., ::-1])
+
+
+def main() -> None:
+    """Make shards, with a progress bar; run again, it goes on where it was stopped."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="folder for the shards")
+    parser.add_argument("--scenarios", default=",".join(names()), help="comma-separated")
+    parser.add_argument("--seeds", default="0:10", help="first:end, the end not included")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of each")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    arguments = parser.parse_args()
+    scenarios = arguments.scenarios.split(",")
+    try:
+        seeds = range(*(int(number) for number in arguments.seeds.split(":")))
+        for scenario in scenarios:
+            find(scenario)
+    except (TypeError, ValueError) as error:
+        parser.error(str(error))
+    with Progress() as bar:
+        task = bar.add_task("shards")
+        make_shards(
+            plan(scenarios, seeds, arguments.seconds),
+            arguments.out,
+            arguments.workers,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+if __name__ == "__main__":
+    main()
