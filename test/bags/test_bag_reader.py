@@ -164,6 +164,16 @@ def test_time_that_goes_back_is_counted_and_read_on(synthetic_bag):
     assert all(f.T_odom_base is not None and f.depth is not None for f in frames)
 
 
+def test_images_whose_depth_is_still_to_come_at_the_end_are_read_without(synthetic_bag):
+    def last(recorded):
+        end = wall_shots(COUNT)[-2].stamp_ns
+        return [r for r in recorded if r[0] != DEPTH or r[1] < end]
+
+    frames, faults, _ = read(synthetic_bag(change=last, count=COUNT))
+    assert [f.depth is None for f in frames] == [False] * (COUNT - 2) + [True] * 2
+    assert faults == {Fault.DEPTH_MISSING: 2}
+
+
 def test_one_unusable_image_is_counted_and_read_on(synthetic_bag):
     def spoil(recorded):
         broken = next(m for topic, _, m in recorded[20:] if topic == COLOUR)

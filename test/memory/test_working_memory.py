@@ -115,6 +115,12 @@ def test_a_wide_lens_does_not_see_through_what_is_far_aside():
     assert len(watch.objects) == 1
 
 
+@pytest.mark.parametrize(("variance", "kept"), [(0.0001, False), (0.25, True)])
+def test_the_less_sure_a_place_is_the_farther_behind_it_must_be_seen(variance, kept):
+    watch = Watch().see(sighting(variance=variance), times=3).see(depth=2.6, times=10)
+    assert bool(watch.objects) == kept
+
+
 # Going -------------------------------------------------------------------------------------------
 
 
