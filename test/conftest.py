@@ -14,13 +14,14 @@ settings.load_profile("pervformer")
 
 
 @pytest.fixture(scope="session")
-def recordings() -> Path:
-    """Return the folder of real recordings."""
+def redkitchen_a() -> Path:
+    """Return the real recording that is told of in its PROVENANCE.md."""
     repository = Path(__file__).parents[1]
     data = Path(os.environ.get("PERVFORMER_TEST_DATA", repository.parent / "shared" / "data"))
-    if not (data / "redkitchen_a").is_dir():
-        pytest.skip(f"no recordings in {data}: name their folder in PERVFORMER_TEST_DATA")
-    return data
+    bag = data / "redkitchen_a" / "redkitchen_a"
+    if not bag.is_dir():
+        pytest.skip(f"no recording {bag}: name the folder above in PERVFORMER_TEST_DATA")
+    return bag
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,8 @@ from pervformer_ros.pipeline import PipelineConfig
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["one by one", "real time"])
-def result(request, recordings) -> Replay:
-    bag = recordings / "redkitchen_a" / "redkitchen_a"
-    return replay(bag, BagReader(bag), PipelineConfig(), realtime=request.param)
+def result(request, redkitchen_a) -> Replay:
+    return replay(redkitchen_a, BagReader(redkitchen_a), PipelineConfig(), realtime=request.param)
 
 
 def test_slam_drifts_much_less_than_odometry(result):
