@@ -112,10 +112,10 @@ def _pick(maps: Tensor, cell: Tensor) -> Tensor:
 
 def _corners(sides: Tensor, cell: Tensor, rows: int, columns: int) -> Tensor:
     """Return corners (B, K, 4) as fractions of the image, cut off at its edges."""
-    centre = FINE * (torch.stack([cell % columns, cell // columns], dim=-1) + 0.5)
-    image = FINE * torch.tensor([columns, rows, columns, rows], device=cell.device)
+    x, y = (cell % columns + 0.5) / columns, (cell // columns + 0.5) / rows
+    centre = torch.stack([x, y], dim=-1)
     corners = torch.cat([centre - sides[..., :2], centre + sides[..., 2:]], dim=-1)
-    return (corners / image).clamp(0.0, 1.0)
+    return corners.clamp(0.0, 1.0)
 
 
 def _masks(coefficients: Tensor, prototypes: Tensor, box: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What PervFormer says about a frame: `Percept`, and the heads that compute it."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ KEYPOINT_CHANNELS = FINE * FINE + 1  # the pixels of a cell, and "none of them"
 HEAT_BIAS = -3.5  # few cells are an object's centre
 PRESENCE_BIAS = -1.5  # few probes have an object
 START_DISTANCE = 3.0  # m
+MAX_LOG_CELLS = 5.0  # no box is larger than e^5 cells of 8 pixels
 _SUBCELLS = (FINE // FINEST) ** 2
 
 
@@ -27,7 +27,9 @@ class Percept(NamedTuple):
 
     # On the patches.
     heat: Tensor  # (..., C, h8, w8) logits: an object's centre is in this cell
-    box: Tensor  # (..., 4, h8, w8) pixels from the cell's centre to left, top, right, bottom edge
+    # (..., 4, h8, w8): how far left, top, right and bottom of the object are from the cell's
+    # centre, as fractions of the image.
+    box: Tensor
     mask_coefficients: Tensor  # (..., Q, h8, w8)
     mask_prototypes: Tensor  # (..., Q, h4, w4); mask logits = coefficients . prototypes
     embedding: Tensor  # (..., E, h8, w8) unit: which individual this is
@@ -80,7 +82,7 @@ class PatchHeads(nn.Module):
         x = self.convs(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         x = self.out(x).permute(0, 3, 1, 2)
         maps = dict(zip(self.sizes, x.split(list(self.sizes.values()), dim=1), strict=True))
-        maps["box"] = FINE * torch.exp(maps["box"].clamp(max=math.log(100.0)))
+        maps["box"] = _distances(maps["box"])
         maps["mask_prototypes"] = F.pixel_shuffle(maps["mask_prototypes"], FINE // FINEST)
         maps["motion"] = F.pixel_shuffle(maps["motion"], FINE // FINEST).squeeze(1)
         maps["embedding"] = F.normalize(maps["embedding"], dim=1)
@@ -92,6 +94,14 @@ class PatchHeads(nn.Module):
         factor = PATCH // FINE
         x = torch.unflatten(torch.unflatten(x, 2, (factor, factor, -1)), 1, self.grid)
         return x.permute(0, 1, 3, 2, 4, 5).flatten(1, 2).flatten(2, 3)
+
+
+def _distances(x: Tensor) -> Tensor:
+    """Turn logarithms of distances in cells (M, 4, h, w) into fractions of the image."""
+    rows, columns = x.shape[-2:]
+    cells = torch.exp(x.clamp(max=MAX_LOG_CELLS))
+    across, down = cells[:, 0::2] / columns, cells[:, 1::2] / rows
+    return torch.stack([across, down], dim=2).flatten(1, 2)
 
 
 class ProbeHeads(nn.Module):

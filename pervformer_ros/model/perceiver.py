@@ -204,16 +204,16 @@ class Perceiver:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return colour, inverse depth and its validity in the model's size."""
         size = self.model.config.image_size
-        # Copies: images from messages are often read-only, or seen through negative strides.
-        colour = torch.from_numpy(rgb.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255.0
+        # A copy: images from messages are often read-only, or seen through negative strides.
+        colour = torch.from_numpy(rgb.copy()).to(self.device).permute(2, 0, 1)[None].float()
         if colour.shape[2:] != size:
             colour = F.interpolate(colour, size, mode="area")
+        colour = colour / 255.0
         if depth is None:
             none = torch.zeros(1, 1, *size, device=self.device)
             return colour, none, none
-        metres = torch.from_numpy(depth.copy()).to(self.device)[None, None]
-        if metres.shape[2:] != size:
-            metres = F.interpolate(metres, size, mode="nearest-exact")
+        rows, columns = (_nearest(*sizes) for sizes in zip(size, depth.shape, strict=True))
+        metres = torch.from_numpy(depth[rows][:, columns]).to(self.device)[None, None]
         valid = torch.isfinite(metres) & (metres > 0)
         return colour, 1.0 / metres.masked_fill(~valid, 1.0), valid.float()
 
@@ -257,15 +257,47 @@ def _edges(size: tuple[int, int]) -> Floats:
 
 def _detection_arrays(found: decode.Detections, size: tuple[int, int]) -> DetectionArrays:
     count = int(found.valid.sum())  # valid ones come first: they are sorted by score
-    masks = F.interpolate(found.mask[:, :count], size, mode="bilinear") if count else None
+    box = _array(found.box[0, :count]) * _edges(size)
     return DetectionArrays(
-        box=_array(found.box[0, :count]) * _edges(size),
+        box=box,
         class_index=found.class_index[0, :count].cpu().numpy(),
         score=_array(found.score[0, :count]),
-        mask=np.zeros((0, *size), np.bool_) if masks is None else (masks[0] > 0.5).cpu().numpy(),
+        mask=_enlarge_masks(_array(found.mask[0, :count]), box, size),
         embedding=_array(found.embedding[0, :count]),
         motion=_array(found.motion[0, :count]),
     )
+
+
+def _enlarge_masks(masks: Floats, box: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return masks (K, h4, w4) in another size, bilinearly, computed inside their boxes alone."""
+    enlarged = np.zeros((len(masks), *size), np.bool_)
+    down, across = (_bilinear(*sizes) for sizes in zip(size, masks.shape[1:], strict=True))
+    for mask, (left, top, right, bottom), out in zip(masks, box, enlarged, strict=True):
+        rows = slice(math.floor(top), math.ceil(bottom))
+        columns = slice(math.floor(left), math.ceil(right))
+        out[rows, columns] = down[rows] @ mask @ across[columns].T > 0.5
+    return enlarged
+
+
+def _centres(count: int, source: int) -> Floats:
+    """Return where the centres of `count` pixels lie among the indices of `source` pixels."""
+    scale = np.float32(source / count)
+    centres: Floats = (np.arange(count, dtype=np.float32) + 0.5) * scale - np.float32(0.5)
+    return centres
+
+
+def _nearest(count: int, source: int) -> NDArray[np.int64]:
+    """Return the index of the source pixel that each of `count` pixels has its centre in."""
+    indices: NDArray[np.int64] = np.floor(_centres(count, source) + 0.5).astype(np.int64)
+    return indices
+
+
+def _bilinear(count: int, source: int) -> Floats:
+    """Return the weights (count, source) by which pixels are read between source pixels."""
+    centres = _centres(count, source).clip(0, source - 1)
+    distances: Floats = np.abs(centres[:, None] - np.arange(source, dtype=np.float32))
+    weights: Floats = np.maximum(np.float32(0.0), np.float32(1.0) - distances)
+    return weights
 
 
 def _keypoint_arrays(

@@ -75,8 +75,10 @@ class PervFormer(nn.Module):
         config, device = self.config, self.position.device
         sizes = (config.depth, batch, config.tokens, config.lru_width)
         return MemoryState(
-            h=torch.zeros(sizes, device=device),
-            conv=torch.zeros(*sizes[:2], config.conv_width - 1, *sizes[2:], device=device),
+            h=torch.zeros(sizes, dtype=torch.float32, device=device),
+            conv=torch.zeros(
+                (*sizes[:2], config.conv_width - 1, *sizes[2:]), dtype=torch.float32, device=device
+            ),
             fresh=torch.ones(batch, dtype=torch.bool, device=device),
             alive=torch.zeros(batch, config.probes, dtype=torch.bool, device=device),
         )

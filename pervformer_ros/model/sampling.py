@@ -14,18 +14,21 @@ def sample_bilinear(maps: Tensor, where: Tensor) -> Tensor:
         where: (M, K, 2), x and y as fractions of the map's size; 0 and 1 are its edges.
     """
     rows, columns = maps.shape[-2:]
-    last = torch.tensor([columns - 1, rows - 1], dtype=where.dtype, device=where.device)
-    cell = (where * (last + 1) - 0.5).clamp(min=0.0).minimum(last)
-    low = cell.floor()
-    high = (low + 1).minimum(last).long()
-    fraction = (cell - low).to(maps.dtype)
-    low = low.long()
+    left, right, x = _neighbours(where[..., 0], columns)
+    above, below, y = _neighbours(where[..., 1], rows)
     flat = maps.flatten(2).transpose(1, 2)  # (M, h * w, C)
 
-    def at(x: Tensor, y: Tensor) -> Tensor:
-        return flat.gather(1, (y * columns + x)[..., None].expand(-1, -1, flat.shape[2]))
+    def at(row: Tensor, column: Tensor) -> Tensor:
+        cell = row * columns + column
+        return flat.gather(1, cell[..., None].expand(-1, -1, flat.shape[2]))
 
-    x, y = fraction[..., :1], fraction[..., 1:]
-    above = torch.lerp(at(low[..., 0], low[..., 1]), at(high[..., 0], low[..., 1]), x)
-    below = torch.lerp(at(low[..., 0], high[..., 1]), at(high[..., 0], high[..., 1]), x)
-    return torch.lerp(above, below, y)
+    upper = torch.lerp(at(above, left), at(above, right), x.to(maps.dtype)[..., None])
+    lower = torch.lerp(at(below, left), at(below, right), x.to(maps.dtype)[..., None])
+    return torch.lerp(upper, lower, y.to(maps.dtype)[..., None])
+
+
+def _neighbours(where: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the indices before and after fractions (M, K) of an axis, and the way between them."""
+    position = (where * size - 0.5).clamp(0, size - 1)
+    before = position.floor()
+    return before.long(), (before + 1).clamp(max=size - 1).long(), position - before

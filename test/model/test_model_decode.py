@@ -24,7 +24,7 @@ def empty_percept() -> Percept:
     """Return the percept of a frame in which there is nothing."""
     return Percept(
         heat=torch.full((1, CLASSES, ROWS, COLUMNS), -9.0),
-        box=torch.full((1, 4, ROWS, COLUMNS), 8.0),
+        box=torch.full((1, 4, ROWS, COLUMNS), 0.1),
         mask_coefficients=torch.zeros(1, 2, ROWS, COLUMNS),
         mask_prototypes=torch.zeros(1, 2, 2 * ROWS, 2 * COLUMNS),
         embedding=torch.zeros(1, 4, ROWS, COLUMNS),
@@ -49,7 +49,7 @@ def put_keypoint(percept: Percept, u: int, v: int, logit: float) -> None:
 def test_a_peak_is_an_object_with_everything_of_its_cell() -> None:
     percept = empty_percept()
     percept.heat[0, 2, 3, 5] = 4.0
-    percept.box[0, :, 3, 5] = torch.tensor([12.0, 6.0, 20.0, 10.0])
+    percept.box[0, :, 3, 5] = torch.tensor([12.0, 6.0, 20.0, 10.0]) / IMAGE
     percept.embedding[0, :, 3, 5] = torch.tensor([0.0, 1.0, 0.0, 0.0])
     found = detections(percept, count=4)
     assert found.valid.tolist() == [[True, False, False, False]]
@@ -75,7 +75,7 @@ def test_objects_come_best_first_and_neighbours_give_way() -> None:
 def test_a_box_ends_at_the_edge_of_the_image() -> None:
     percept = empty_percept()
     percept.heat[0, 0, 0, 11] = 4.0
-    percept.box[0, :, 0, 11] = 50.0
+    percept.box[0, :, 0, 11] = 50.0 / IMAGE
     box = detections(percept).box[0, 0] * IMAGE
     torch.testing.assert_close(box, torch.tensor([42.0, 0.0, 96.0, 54.0]))
 
@@ -83,7 +83,7 @@ def test_a_box_ends_at_the_edge_of_the_image() -> None:
 def test_a_mask_is_coefficients_times_prototypes_inside_the_box() -> None:
     percept = empty_percept()
     percept.heat[0, 0, 3, 5] = 4.0
-    percept.box[0, :, 3, 5] = 12.0  # x from 32 to 56, y from 16 to 40
+    percept.box[0, :, 3, 5] = 12.0 / IMAGE  # x from 32 to 56, y from 16 to 40
     percept.mask_coefficients[0, :, 3, 5] = torch.tensor([9.0, -9.0])
     percept.mask_prototypes[0, 0, :, :11] = 1.0  # left of x = 44
     percept.mask_prototypes[0, 1, :, 11:] = 1.0

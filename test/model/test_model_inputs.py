@@ -90,6 +90,8 @@ def test_untrained_heads_expect_little() -> None:
     assert torch.sigmoid(percept.heat).mean() < 0.1
     assert torch.sigmoid(percept.presence).mean() < 0.3
     assert (percept.box > 0).all()
+    cell = torch.tensor([12.0, 8.0, 12.0, 8.0])[:, None, None]
+    assert (percept.box * cell).log().mean().abs() < 0.3  # about a cell to each side
     assert ((percept.probe_box > 0) & (percept.probe_box < 1)).all()
 
 

@@ -7,10 +7,19 @@ import copy
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from model_clips import stirred_model
 from numpy.typing import NDArray
 
-from pervformer_ros.model import MemoryState, Perceiver, PerceptArrays, ProbeUpdate, StateError
+from pervformer_ros.model import (
+    MemoryState,
+    Perceiver,
+    PerceptArrays,
+    ProbeUpdate,
+    StateError,
+    VideoInput,
+)
+from pervformer_ros.model.decode import detections
 
 
 @pytest.fixture
@@ -83,10 +92,30 @@ def test_a_mask_stays_in_its_box(perceiver: Perceiver) -> None:
     for mask, box in zip(percept.detections.mask, percept.detections.box, strict=True):
         rows, columns = np.nonzero(mask)
         if len(rows):
-            assert columns.min() >= box[0] - 8
-            assert rows.min() >= box[1] - 8
-            assert columns.max() <= box[2] + 8
-            assert rows.max() <= box[3] + 8
+            assert columns.min() >= box[0] - 1
+            assert rows.min() >= box[1] - 1
+            assert columns.max() <= box[2]
+            assert rows.max() <= box[3]
+
+
+def test_masks_are_enlarged_bilinearly(perceiver: Perceiver) -> None:
+    rgb, model = image(), perceiver.model
+    percept, _ = perceiver.perceive(rgb, None, 0.1, perceiver.init_state())
+    nothing = torch.zeros(1, 1, 64, 96)
+    frame = VideoInput(
+        rgb=torch.from_numpy(rgb).permute(2, 0, 1)[None] / 255,
+        inverse_depth=nothing,
+        depth_valid=nothing,
+        dt=torch.zeros(1),
+        reset=torch.ones(1, dtype=torch.bool),
+        **ProbeUpdate.none(1, 6)._asdict(),
+    )
+    with torch.inference_mode():
+        found = detections(model.step(frame, model.init_state())[0], score_threshold=0.05)
+    expected = F.interpolate(found.mask[found.valid][None], (64, 96), mode="bilinear")[0] > 0.5
+    assert percept.detections.mask.any()
+    differing = (percept.detections.mask != expected.numpy()).mean()
+    assert differing < 1e-3  # where a probability is one half
 
 
 def test_no_depth_is_depth_without_a_measurement(perceiver: Perceiver) -> None:
