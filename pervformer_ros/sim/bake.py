@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pervformer_ros.geometry import Array
 from pervformer_ros.sim.layout import Layout
-from pervformer_ros.sim.lights import AMBIENT, LAMP_LENGTH, LAMP_RANGE, Lamps, Sun
+from pervformer_ros.sim.lights import LAMP_LENGTH, LAMP_RANGE, Lamps, Sun
 from pervformer_ros.sim.mesh import Floats, Mesh
 from pervformer_ros.sim.raycast import RayScene
 
@@ -231,7 +231,7 @@ def _ambient(
         direction += 1.02 * normals
         direction *= AMBIENT_REACH / np.linalg.norm(direction, axis=1, keepdims=True)
         free += ~scene.occluded(points, direction, 1.0)
-    share = AMBIENT * (0.25 + 0.75 * free / AMBIENT_RAYS)
+    share = lamps.ambient * (0.25 + 0.75 * free / AMBIENT_RAYS)
     # More comes from above, where the lamps are.
     share *= 0.85 + 0.15 * normals[:, 2]
     return (share[:, None] * tone).astype(np.float32)

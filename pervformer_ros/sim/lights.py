@@ -15,7 +15,7 @@ from pervformer_ros.sim.rng import stream
 # Distance at which a lamp's light has faded to nothing.
 LAMP_RANGE = 14.0
 # Light that arrives from everywhere by way of walls and floor, relative to one lamp's floor spot.
-AMBIENT = 0.22
+AMBIENT = (0.13, 0.30)
 LAMP_LENGTH = 1.4
 
 
@@ -24,10 +24,12 @@ class Lamps:
     """L lamps that shine downwards.
 
     position: (L, 3) metres. colour: (L, 3) intensity, 1 lights the floor below to about 1.
+    ambient: share of their light that arrives from everywhere.
     """
 
     position: Array
     colour: Array
+    ambient: float
 
     def __len__(self) -> int:
         return len(self.position)
@@ -70,11 +72,11 @@ def hang(layout: Layout, seed: int) -> Lamps:
         xs = np.linspace(2.0, layout.width - 2.0, count)
         spots += [(float(x), y) for x in xs]
     position = np.array([(x, y, z) for x, y in spots])
-    warmth = float(rng.uniform(-0.12, 0.12))
+    warmth = float(rng.uniform(-0.14, 0.2))
     tone = np.array([1 + warmth, 1.0, 1 - 1.4 * warmth])
     # Old and new tubes: no two lamps are quite alike.
     power = rng.uniform(0.65, 1.1, (len(spots), 1)) * z**2
-    return Lamps(position, power * tone)
+    return Lamps(position, power * tone, float(rng.uniform(*AMBIENT)))
 
 
 def shine(layout: Layout, seed: int) -> Sun:

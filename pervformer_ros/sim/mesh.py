@@ -8,6 +8,7 @@ also how its texture lies on it. A triangle is a quad two of whose neighbouring 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +17,7 @@ from pervformer_ros.geometry import Array, transform_points
 from pervformer_ros.sim.textures import LAYER, TILE
 
 Floats = NDArray[np.float32]
-Tint = Sequence[float]
+Tint: TypeAlias = Sequence[float] | NDArray[np.floating]
 WHITE = (1.0, 1.0, 1.0)
 FACES = ("+x", "-x", "+y", "-y", "+z", "-z")
 

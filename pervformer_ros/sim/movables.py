@@ -8,7 +8,7 @@ import numpy as np
 
 from pervformer_ros.sim.goods import LOADS, carton, load, pallet
 from pervformer_ros.sim.kinds import Kind, Model, Rigid
-from pervformer_ros.sim.mesh import Mesh, box, cylinder, lathe, merge
+from pervformer_ros.sim.mesh import Mesh, Tint, box, cylinder, lathe, merge
 from pervformer_ros.sim.person import Person, camouflage_clothes
 from pervformer_ros.sim.textures import CARTON_STYLES
 from pervformer_ros.sim.vehicles import Forklift, mobile_robot, pallet_jack
@@ -82,14 +82,8 @@ def _bar(
                without=("-z",))  # fmt: skip
 
 
-def _camouflaged(rng: Rng) -> Model:
-    grey = float(rng.uniform(0.36, 0.5))
-    return Person(rng, camouflage_clothes((grey, grey * 0.99, grey * 0.95)))
-
-
 _PALLET_DISCS = ((-0.3, 0.42), (0.3, 0.42))
 PERSON = Kind("person", ((0.0, 0.3),), Person)
-CAMOUFLAGED_PERSON = Kind("person", ((0.0, 0.3),), _camouflaged)
 FORKLIFT = Kind("forklift", ((-0.8, 0.6), (0.0, 0.6), (0.75, 0.6), (1.5, 0.55)), Forklift)
 PALLET_JACK = Kind("pallet_jack", ((-0.1, 0.3), (0.4, 0.35), (0.95, 0.35)),
                    lambda rng: Rigid(pallet_jack(rng)))  # fmt: skip
@@ -103,3 +97,8 @@ CONE = Kind("cone", ((0.0, 0.2),), _cone)
 ROBOT = Kind("robot", ((-0.2, 0.35), (0.2, 0.35)), lambda rng: Rigid(mobile_robot(rng)))
 # The robot with the camera: it never sees itself.
 SELF = Kind("robot", ((0.0, 0.38),), lambda rng: Rigid(merge([])), clearance=0.6)
+
+
+def camouflaged(tone: Tint) -> Kind:
+    """Return a person dressed in one tone from head to foot."""
+    return Kind("person", PERSON.discs, lambda rng: Person(rng, camouflage_clothes(tone)))

@@ -33,6 +33,7 @@ class Clothes:
     skin: Tint
     head: Tint
     helmet: bool
+    shoes: Tint = (0.05, 0.045, 0.04)
 
 
 def work_clothes(rng: np.random.Generator) -> Clothes:
@@ -55,7 +56,7 @@ def work_clothes(rng: np.random.Generator) -> Clothes:
 
 def camouflage_clothes(tone: Tint) -> Clothes:
     """Return clothes of one tone from head to foot."""
-    return Clothes("cloth", tone, tone, tone, tone, tone, False)
+    return Clothes("cloth", tone, tone, tone, tone, tone, False, tone)
 
 
 class Person:
@@ -68,7 +69,7 @@ class Person:
         limb = partial(_limb, build=build)
         self._trunk = merge([_trunk(h, build, c), _head(h, c)])
         self._thigh = limb(THIGH * h, 0.085, 0.06, c.trousers)
-        self._shank = merge([limb(SHANK * h, 0.06, 0.042, c.trousers), _shoe(SHANK * h)])
+        self._shank = merge([limb(SHANK * h, 0.06, 0.042, c.trousers), _shoe(SHANK * h, c.shoes)])
         self._upper_arm = limb(UPPER_ARM * h, 0.052, 0.042, c.sleeves)
         hand = lathe([(0, 0.0), (0.04, -0.03), (0.035, -0.09), (0, -0.11)], 6, "plain", c.skin)
         self._forearm = merge([
@@ -136,8 +137,8 @@ def _limb(length: float, upper: float, lower: float, tint: Tint, build: float) -
     return lathe([(r * build, z) for r, z in profile], SIDES, "cloth", tint)
 
 
-def _shoe(down: float) -> Mesh:
-    return box((0.26, 0.1, 0.09), (0.06, 0, -down - 0.01), "plain", (0.05, 0.045, 0.04))
+def _shoe(down: float, tint: Tint) -> Mesh:
+    return box((0.26, 0.1, 0.09), (0.06, 0, -down - 0.01), "plain", tint)
 
 
 def _trunk(h: float, build: float, clothes: Clothes) -> Mesh:

@@ -31,6 +31,7 @@ class SensorConfig:
     exposure_lag: share of the way to that target the exposure goes per frame.
     shot, read: noise of a full and of an empty pixel, relative to white.
     vignetting: loss of light in the corners.
+    balance: gains of red, green and blue.
     dirt: loss of light under the worst smudge.
     shutter: exposure time in seconds, for motion blur.
     lens_blur: standard deviation of the lens's point spread, pixels.
@@ -46,6 +47,7 @@ class SensorConfig:
     shot: float = 0.02
     read: float = 0.006
     vignetting: float = 0.3
+    balance: tuple[float, float, float] = (1.0, 1.0, 1.0)
     dirt: float = 0.1
     shutter: float = 0.008
     lens_blur: float = 0.45
@@ -71,6 +73,7 @@ def draw_sensor(seed: int) -> SensorConfig:
         shot=float(rng.uniform(0.008, 0.03)),
         read=float(rng.uniform(0.002, 0.010)),
         vignetting=float(rng.uniform(0.1, 0.4)),
+        balance=(float(rng.uniform(0.9, 1.1)), 1.0, float(rng.uniform(0.9, 1.1))),
         dirt=float(rng.uniform(0, 0.2)),
         shutter=float(rng.uniform(0.004, 0.014)),
         depth_noise=float(rng.uniform(0.001, 0.0026)),
@@ -88,7 +91,7 @@ class Sensor:
         self._noise = rng.standard_normal((*shape, 3), dtype=np.float32)
         smooth = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), 1.2)
         self._smooth = smooth / smooth.std()
-        self._shade = _shade(config, camera, rng)[..., None]
+        self._shade = _shade(config, camera, rng)[..., None] * np.array(config.balance, np.float32)
         self.exposure: float | None = None
 
     def colour(

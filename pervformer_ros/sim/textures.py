@@ -26,6 +26,16 @@ DOCK_NUMBERS = "12345"
 CARTON_STYLES = 4
 
 
+_EPOXY = (
+    (0.24, 0.36, 0.29),
+    (0.40, 0.25, 0.20),
+    (0.30, 0.36, 0.44),
+    (0.20, 0.20, 0.21),
+    (0.56, 0.57, 0.56),
+    (0.50, 0.43, 0.30),
+)
+
+
 def _plain(rng: Rng) -> Image:
     return np.ones((SIZE, SIZE, 3), np.float32)
 
@@ -76,8 +86,12 @@ def _area(image: Image, x0: float, y0: float, x1: float, y1: float, colour: Colo
 
 
 def _concrete(rng: Rng) -> Image:
-    image = _fill(np.array([0.46, 0.45, 0.43]) * rng.uniform(0.75, 1.1))
-    image = _shade(image, 0.16 * _noise(rng, 2, 5) + 0.05 * _noise(rng, 64, 2))
+    """A floor: bare concrete, or concrete under an epoxy coat of some colour."""
+    bare = rng.random() < 0.5
+    tone = (0.46, 0.45, 0.43) if bare else _EPOXY[rng.integers(len(_EPOXY))]
+    image = _fill(np.array(tone) * rng.uniform(0.75, 1.1))
+    blotches = 0.16 if bare else 0.06
+    image = _shade(image, blotches * _noise(rng, 2, 5) + 0.05 * _noise(rng, 64, 2))
     for _ in range(5):  # tyre marks
         x, y = rng.integers(0, SIZE, 2)
         angle, length = rng.uniform(0, np.pi), rng.uniform(40, 110)
@@ -377,4 +391,9 @@ TILE = {name: spec[0] for name, spec in _SPECS.items()}
 
 def paint_all(seed: int) -> list[Image]:
     """Return every texture of this seed's world, in the order of NAMES."""
-    return [_SPECS[name][1](stream(seed, "texture", name)) for name in NAMES]
+    return [paint(seed, name) for name in NAMES]
+
+
+def paint(seed: int, name: str) -> Image:
+    """Return one texture of this seed's world."""
+    return _SPECS[name][1](stream(seed, "texture", name))

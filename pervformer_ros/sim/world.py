@@ -13,15 +13,41 @@ from pervformer_ros.sim.rng import stream
 
 # Paint and signs lie this far over what they are painted on.
 LAYER_GAP = 0.004
-RACK_BLUE, RACK_GREEN, RACK_GREY = (0.08, 0.16, 0.42), (0.07, 0.27, 0.18), (0.42, 0.44, 0.46)
-BEAM_ORANGE, BEAM_YELLOW = (0.85, 0.30, 0.04), (0.80, 0.62, 0.06)
+_POSTS = (
+    (0.08, 0.16, 0.42),
+    (0.07, 0.27, 0.18),
+    (0.42, 0.44, 0.46),
+    (0.50, 0.08, 0.06),
+    (0.70, 0.55, 0.08),
+    (0.10, 0.11, 0.12),
+)
+_BEAMS = (
+    (0.85, 0.30, 0.04),
+    (0.80, 0.62, 0.06),
+    (0.10, 0.20, 0.50),
+    (0.48, 0.50, 0.52),
+    (0.60, 0.08, 0.06),
+)
+_WAINSCOTS = (
+    (0.30, 0.42, 0.62),
+    (0.40, 0.58, 0.42),
+    (0.75, 0.62, 0.30),
+    (0.42, 0.42, 0.44),
+    (0.62, 0.36, 0.30),
+)
 LINE_YELLOW, LINE_WHITE = (0.85, 0.66, 0.08), (0.82, 0.82, 0.80)
 
 
 def build(layout: Layout, seed: int) -> Mesh:
     """Return the static mesh of this plan: hall, racks with goods, paint, signs, bays."""
     rng = stream(seed, "world")
-    parts = [_shell(layout), *_docks(layout), _paint(layout, rng), _fittings(layout, rng)]
+    parts = [
+        _shell(layout),
+        _wainscot(layout, rng),
+        *_docks(layout),
+        _paint(layout, rng),
+        _fittings(layout, rng),
+    ]
     colours = _rack_colours(rng)
     fill = float(rng.uniform(0.65, 0.92))
     kinds = _assortment(rng)
@@ -47,6 +73,19 @@ def _shell(layout: Layout) -> Mesh:
     for y in np.arange(2.5, d, 5.0):
         parts.append(box((w, 0.18, 0.35), (w / 2, y, h - 0.25), "steel", (0.5, 0.52, 0.55)))
     return merge(parts)
+
+
+def _wainscot(layout: Layout, rng: np.random.Generator) -> Mesh:
+    """The painted lower part of the side and back walls, in some warehouses."""
+    if rng.random() < 0.5:
+        return merge([])
+    w, d, h = layout.width, layout.depth, float(rng.uniform(1.0, 2.2))
+    tint, gap = _WAINSCOTS[rng.integers(len(_WAINSCOTS))], LAYER_GAP / 2
+    return merge([
+        rectangle((0, d - gap, h), (w, 0, 0), (0, 0, -h), "wall", tint),
+        rectangle((gap, 0, h), (0, d, 0), (0, 0, -h), "wall", tint),
+        rectangle((w - gap, d, h), (0, -d, 0), (0, 0, -h), "wall", tint),
+    ])  # fmt: skip
 
 
 def _front_wall(layout: Layout) -> list[Mesh]:
@@ -133,9 +172,7 @@ def _paint(layout: Layout, rng: np.random.Generator) -> Mesh:
 
 
 def _rack_colours(rng: np.random.Generator) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    posts = (RACK_BLUE, RACK_GREEN, RACK_GREY)[rng.integers(3)]
-    beams = (BEAM_ORANGE, BEAM_YELLOW)[rng.integers(2)]
-    return posts, beams
+    return _POSTS[rng.integers(len(_POSTS))], _BEAMS[rng.integers(len(_BEAMS))]
 
 
 def _rack(rack: Rack, post: tuple[float, ...], bar: tuple[float, ...]) -> Mesh:

@@ -2,8 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated bag: read back by the project's own reader, and there only when complete."""
 
+import json
+
 import numpy as np
 import pytest
+import yaml
+from rosbags.highlevel import AnyReader
 
 from pervformer_ros.bags.reader import BagReader
 from pervformer_ros.bags.writer import BagWriteError
@@ -33,6 +37,37 @@ def test_ground_truth_has_the_images_own_stamps(bag):
         stamps = [frame.stamp_ns for frame in reader.frames()]
         truth = reader.ground_truth()
     assert truth.stamps_ns.tolist() == stamps
+
+
+def test_objects_and_events_are_told_with_the_images_stamps(tmp_path):
+    path = simulate("occlusion", 1, tmp_path / "bag", duration=1.0)
+    with AnyReader([path]) as reader:
+        told = {"/ground_truth/objects": [], "/ground_truth/events": []}
+        images = set()
+        for connection, _, data in reader.messages():
+            message = reader.deserialize(data, connection.msgtype)
+            if connection.topic in told:
+                told[connection.topic].append(message)
+            if connection.topic.endswith("/compressed"):
+                images.add((message.header.stamp.sec, message.header.stamp.nanosec))
+        objects, events = told.values()
+    for message in (*objects, *events):
+        assert (message.header.stamp.sec, message.header.stamp.nanosec) in images
+        assert message.header.frame_id == "map"
+    assert len(objects) == len(images) == 15
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    listed = {thing.id: thing for thing in objects[-1].objects}
+    assert list(listed) == sorted(listed)
+    assert {event.object_id for event in events} == set(listed)
+    assert {"person", "pallet", "roll_cage"} <= {thing.label for thing in listed.values()}
+
+
+def test_the_bag_says_where_its_paths_are(bag):
+    information = yaml.safe_load((bag / "metadata.yaml").read_text())
+    notes = information["rosbag2_bagfile_information"]["custom_data"]
+    paths = json.loads(notes["paths"])
+    assert {"aisle_a", "front", "back"} <= {path["name"] for path in paths}
+    assert (notes["scenario"], notes["seed"]) == ("static_loop", "4")
 
 
 def test_odometry_starts_at_its_origin_and_follows_the_truth_at_first(bag):

@@ -31,7 +31,7 @@ SIZES = {
 }
 KINDS = (
     movables.PERSON,
-    movables.CAMOUFLAGED_PERSON,
+    movables.camouflaged((0.4, 0.4, 0.4)),
     movables.FORKLIFT,
     movables.PALLET_JACK,
     movables.LOADED_PALLET,

@@ -14,6 +14,7 @@ from pervformer_ros.sim.layout import Layout
 from pervformer_ros.sim.route import Route
 from pervformer_ros.sim.scenario import scenario
 from pervformer_ros.sim.stage import Body, Stage, Story
+from pervformer_ros.sim.textures import paint
 from pervformer_ros.sim.traffic import Spot, pull_jack, put, stroll, walk_to_and_fro
 from pervformer_ros.sim.vehicles import CARRY_HEIGHT, FORKLIFT_LOAD_AT
 
@@ -61,7 +62,7 @@ def occlusion(stage: Stage) -> None:
 
 @scenario("a person in clothes of the background's colour crosses it", seconds=70)
 def camouflage(stage: Stage) -> None:
-    """The robot stands, then drives; somebody grey walks over grey floor before a grey wall."""
+    """The robot stands, then drives; people in the wall's and the floor's colour cross."""
     layout, rng = stage.layout, stage.rng
     aisle = int(rng.integers(len(layout.aisles)))
     x = layout.aisles[aisle].x
@@ -75,7 +76,8 @@ def camouflage(stage: Stage) -> None:
     for y in lines:
         left, right = max(x - 4.5, 1.0), min(x + 4.5, layout.width - 1.0)
         line = _line(left, right, y)
-        person = stage.add(movables.CAMOUFLAGED_PERSON, left, y)
+        tone = paint(stage.seed, "wall" if y == lines[0] else "concrete").mean(axis=(0, 1))
+        person = stage.add(movables.camouflaged(tone), left, y)
         stage.tell(walk_to_and_fro(stage, person, line, float(rng.uniform(0.8, 1.3)), 2.0))
     stage.tell(_stand_then_drive(stage, route, 25.0))
 
