@@ -9,6 +9,8 @@ from typing import Any, Literal
 PATCH = 16  # pixels a token stands for, along each axis; the stem's stride
 FINE = 8  # stride of the patch heads
 FINEST = 4  # stride of masks and of motion
+PLACE_HEADS = 4  # of the attention that pools a frame's place descriptor
+MAX_RAD = 0.999  # largest decay that the recurrence starts training with
 
 CLASSES = ("person", "forklift", "pallet_jack", "pallet", "box", "roll_cage", "cone", "robot")
 
@@ -102,10 +104,6 @@ class PervFormerConfig:
         return cls(**{**values, **lists})
 
 
-PLACE_HEADS = 4
-MAX_RAD = 0.999
-
-_SMALL = PervFormerConfig()
 VARIANTS: dict[str, PervFormerConfig] = {
     "tiny": PervFormerConfig(
         image_size=(64, 96),
@@ -122,7 +120,7 @@ VARIANTS: dict[str, PervFormerConfig] = {
         descriptor_size=32,
         place_size=32,
     ),
-    "small": _SMALL,
+    "small": PervFormerConfig(),
     "base": PervFormerConfig(
         image_size=(224, 224),
         stem="patch",
