@@ -88,6 +88,7 @@ class SlamBackend:
         self._graph = GraphOptimiser()
         self._history = History()
         self._T_map_odom = np.eye(4)
+        self._map_is_level = False
         self._stamp_ns: int | None = None
         self._frames_lost = 0
 
@@ -194,6 +195,7 @@ class SlamBackend:
         if self._motion.started:
             return self._motion.predict(stamp_ns, reading)
         # The map starts where odometry does, so that map and odom agree until it drifts.
+        self._map_is_level = reading is not None
         T_map_base = np.eye(4) if reading is None else reading.T_odom_base
         return PoseEstimate(T_map_base, se3.isotropic(START_SIGMA, START_SIGMA))
 
@@ -258,9 +260,16 @@ class SlamBackend:
         attempts = self._register(view, tracked, self.config.linked_keyframes, fixes)
         more = [attempt.fix for attempt in attempts if attempt.fix]
         edges = self._edges(view, [*fixes, *more], tracked)
-        poses = self._graph.add(view.stamp_ns, tracked.T_map_base, edges)
+        poses = self._graph.add(view.stamp_ns, tracked.T_map_base, edges, *self._vertical(view))
         self._keyframes.add(make_keyframe(len(self._keyframes), view), poses)
         return np.asarray(poses[-1])
+
+    def _vertical(self, view: View) -> tuple[Array | None, float]:
+        """Return the map's vertical in base and its error, None where nothing tells it."""
+        sigma = self.config.odometry_tilt
+        if sigma is None or view.reading is None or not self._map_is_level:
+            return None, 0.0
+        return view.reading.up, sigma
 
     def _edges(self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate) -> list[Edge]:
         """Return what holds a new keyframe to the others; nothing for the first."""

@@ -15,6 +15,8 @@ class SlamConfig:
     odometry_translation: error of the path per path, m/m.
     odometry_rotation: error of the turn per turn, rad/rad.
     odometry_heading: error of the heading per path, rad/m.
+    odometry_tilt: error of odometry's vertical, radians. Odometry of wheels or with an inertial
+        sensor knows it without drift, but for ramps; None for odometry that does not.
     min_similarity: cosine of two descriptors below which they never match.
     max_ratio: a match must be nearer than the second nearest by this factor (Lowe 2004).
     min_static_probability: features less likely to stand still are not used.
@@ -30,6 +32,7 @@ class SlamConfig:
     odometry_translation: float = 0.05
     odometry_rotation: float = 0.05
     odometry_heading: float = 0.02
+    odometry_tilt: float | None = 0.02
     min_similarity: float = 0.5
     max_ratio: float = 0.9
     min_static_probability: float = 0.5

@@ -16,6 +16,7 @@ from pervformer_ros.geometry import Array
 ORIGIN_SIGMA = 1e-4
 # In units of the whitened error's length, of which the expected one is sqrt(6) = 2.45.
 ROBUST_SCALE = 3.0
+UP = np.array([0.0, 0.0, 1.0])
 # iSAM2 relinearises a pose that moved by this much (radians, metres).
 RELINEARISE = 1e-3
 
@@ -62,8 +63,22 @@ class GraphOptimiser:
         self._edges: list[Edge] = []
         self._poses: Array = np.empty((0, 4, 4))
 
-    def add(self, stamp_ns: int, T_map_base: Array, edges: Sequence[Edge]) -> Array:
-        """Append a keyframe with a first guess of its pose and the edges that hold it.
+    def add(
+        self,
+        stamp_ns: int,
+        T_map_base: Array,
+        edges: Sequence[Edge],
+        up: Array | None = None,
+        up_sigma: float = 1.0,
+    ) -> Array:
+        """Append a keyframe with a first guess of its pose and what holds it.
+
+        Args:
+            stamp_ns: its stamp.
+            T_map_base: the guess.
+            edges: to keyframes before it, at least one but for the first.
+            up: (3,) the direction of the map's z in the keyframe's base, if something tells it,
+            up_sigma: with this error in radians.
 
         Returns:
             The poses (N, 4, 4) of all keyframes that now fit best.
@@ -80,6 +95,8 @@ class GraphOptimiser:
             factors.add(gtsam.PriorFactorPose3(key, gtsam.Pose3(T_map_base), origin))
         for edge in edges:
             factors.add(_factor(edge))
+        if up is not None:
+            factors.add(_attitude_factor(key, up, up_sigma))
         guesses.insert(key, gtsam.Pose3(T_map_base))
         self._isam.update(factors, guesses)
         # The robust weights follow the poses, so one more pass lets them settle.
@@ -126,6 +143,13 @@ def _factor(edge: Edge) -> gtsam.BetweenFactorPose3:
         noise = _robust(gtsam.noiseModel.mEstimator.Cauchy.Create(ROBUST_SCALE), noise)
     pose = gtsam.Pose3(edge.T_first_second)
     return gtsam.BetweenFactorPose3(edge.first, edge.second, pose, noise)
+
+
+def _attitude_factor(key: int, up: Array, sigma: float) -> gtsam.AttitudeFactorPose3:
+    # Odometry does not tell the slope of a ramp.
+    kernel = gtsam.noiseModel.mEstimator.Huber.Create(ROBUST_SCALE)
+    noise = _robust(kernel, gtsam.noiseModel.Isotropic.Sigma(2, sigma))
+    return gtsam.AttitudeFactorPose3(key, gtsam.Unit3(UP), noise, gtsam.Unit3(up))
 
 
 def _robust(

@@ -17,6 +17,8 @@ SAMPLED_POINTS = 32
 # Overlap is looked at for the nearest so many keyframes only, so that a large map costs no more.
 NEAREST = 12
 MIN_OVERLAP = 0.3
+# What is seen from so many times nearer or farther looks different.
+MAX_SCALE = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,4 +113,6 @@ class KeyframeMap:
         u = camera.fx * points[:, 0] / z + camera.cx
         v = camera.fy * points[:, 1] / z + camera.cy
         inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
-        return float((inside & (points[:, 2] > 0)).mean())
+        scale = points[:, 2] / keyframe.sampled_points[:, 2]
+        alike = (scale > 1.0 / MAX_SCALE) & (scale < MAX_SCALE)
+        return float((inside & alike).mean())

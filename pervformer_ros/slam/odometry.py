@@ -32,6 +32,11 @@ class Reading:
     turn: float
     run: int
 
+    @property
+    def up(self) -> Array:
+        """The vertical (3,) in base, by REP-105 the z axis of odom."""
+        return np.asarray(self.T_odom_base[2, :3])
+
 
 class Odometer:
     """Counts the way along odometry's poses; a jump starts a new run, not linked to the last."""

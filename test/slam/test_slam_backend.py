@@ -19,7 +19,7 @@ from slam_room import (
 )
 
 from pervformer_ros.frame import Fault, InputError
-from pervformer_ros.geometry import invert, make_transform
+from pervformer_ros.geometry import invert, make_rotation, make_transform
 from pervformer_ros.slam import EdgeKind, SlamBackend, SlamConfig, TrackingState
 
 COUNT = 100
@@ -267,6 +267,43 @@ def test_a_wheel_slip_is_found_out_by_the_camera(room):
     run = Run(room.truth, slipped, room.features).play()
     assert states(run)[-1] == TrackingState.VISUAL
     assert final_ate(run) < 0.15
+
+
+def test_a_ramp_that_odometry_knows_nothing_of_is_seen():
+    slope = np.radians(6.0)
+    pitch = np.where((np.arange(80) >= 25) & (np.arange(80) < 55), -slope, 0.0)
+    truth, flat = [], []
+    T, x = make_transform([-3.5, 0, 0], [0, 0, 0, 1]), 0.0
+    for angle in pitch:
+        T = T @ make_transform([0.06, 0, 0], [0, 0, 0, 1])
+        T[:3, :3] = make_rotation([0, angle, 0])[:3, :3]
+        x += 0.06
+        truth.append(T.copy())
+        flat.append(make_transform([x, 0, 0], [0, 0, 0, 1]))
+    rng = np.random.default_rng(8)
+    walls, sensor = Thing.walls(rng), Sensor(rng)
+    features = [
+        sensor.see((i + 1) * FRAME_NS, T @ T_BASE_CAMERA, [(walls, np.eye(4))])
+        for i, T in enumerate(truth)
+    ]
+    run = Run(np.array(truth), np.array(flat), features).play()
+    climbed = run.backend.trajectory().poses[-1, 2, 3]
+    assert truth[-1][2, 3] > 0.15
+    assert abs(climbed - truth[-1][2, 3]) < 0.06
+
+
+def test_the_vertical_of_odometry_keeps_the_map_level(room):
+    level = fresh(room).play().backend.trajectory().poses
+    free = fresh(room).play(config=SlamConfig(odometry_tilt=None)).backend.trajectory().poses
+    tilt = [np.degrees(np.arccos(poses[-30:, 2, 2])).mean() for poses in (level, free)]
+    assert tilt[0] < 0.2
+    assert tilt[0] <= tilt[1]
+
+
+def test_a_map_begun_without_odometry_is_not_levelled(room):
+    run = fresh(room).play(odometry=lambda i: i > 0)
+    assert set(states(run)) == {TrackingState.VISUAL}
+    assert final_ate(run) < 0.08
 
 
 def test_an_odometry_restart_is_bridged_by_the_camera(room):

@@ -83,6 +83,17 @@ def test_the_first_keyframe_stays_where_the_map_begins():
     )
 
 
+def test_a_known_vertical_takes_the_tilt_out():
+    truth, rng = ring(), np.random.default_rng(4)
+    graph = GraphOptimiser()
+    poses = graph.add(0, truth[0], [], truth[0][2, :3], 0.01)
+    for i in range(1, len(truth)):
+        edge = between(truth, i - 1, i, EdgeKind.VISUAL, LOOSE, rng)
+        poses = graph.add(i, poses[-1] @ edge.T_first_second, [edge], truth[i][2, :3], 0.01)
+    ups = np.sum(poses[:, 2, :3] * np.array(truth)[:, 2, :3], axis=1)
+    assert np.arccos(np.clip(ups, -1, 1)).max() < 0.03
+
+
 def test_a_keyframe_that_nothing_holds_is_an_error():
     graph = GraphOptimiser()
     graph.add(0, np.eye(4), [])

@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+from slam_room import CAMERA, T_BASE_CAMERA, make_features, signs
+
+from pervformer_ros.geometry import make_transform
+from pervformer_ros.slam.keyframe import KeyframeMap, make_keyframe
+from pervformer_ros.slam.view import make_view
+
+
+def features(points, **kwargs):
+    uv = np.tile([10.0, 20.0], (len(points), 1))
+    return make_features(7, uv, points, signs(np.random.default_rng(0), len(points)), **kwargs)
+
+
+def view_of(points, **kwargs):
+    return make_view(features(points, **kwargs), CAMERA, T_BASE_CAMERA, None, 0.5)
+
+
+def facing(x, yaw_quaternion=(0.0, 0.0, 0.0, 1.0)):
+    return make_transform([x, 0.0, 0.0], yaw_quaternion)
+
+
+def wall(distance=3.0, count=60):
+    """Points on a wall ahead, in the optical frame."""
+    rng = np.random.default_rng(1)
+    return np.column_stack([rng.uniform(-1, 1, (count, 2)), np.full(count, distance)])
+
+
+def test_a_view_keeps_what_stands_still():
+    view = view_of(wall(count=3), static_probability=[0.9, 0.4, np.nan])
+    assert len(view.pixels) == len(view.points) == len(view.descriptors) == 1
+
+
+def test_a_keyframe_keeps_what_has_a_point():
+    points = np.array([[0, 0, 2.0], [0, 0, -2.0], [0, 0, 0], [np.nan] * 3, [0, np.inf, 2.0]])
+    keyframe = make_keyframe(3, view_of(points))
+    np.testing.assert_array_equal(keyframe.points, [[0, 0, 2.0]])
+    assert keyframe.looking_distance == 2.0
+    assert keyframe.descriptors.dtype == np.float16
+    assert (keyframe.id, keyframe.stamp_ns) == (3, 7)
+
+
+def fill(poses):
+    keyframes, view = KeyframeMap(), view_of(wall())
+    for i in range(len(poses)):
+        keyframes.add(make_keyframe(i, view), np.array(poses[: i + 1]))
+    return keyframes
+
+
+def ids(keyframes, T_map_base, count):
+    return [k.id for k in keyframes.overlapping(T_map_base @ T_BASE_CAMERA, CAMERA, count)]
+
+
+def test_the_newest_keyframe_comes_first_then_those_that_see_most():
+    backwards = facing(0.0, (0.0, 0.0, 1.0, 0.0))
+    keyframes = fill([facing(0.0), facing(-0.1), backwards, facing(30.0), facing(-0.3)])
+    assert ids(keyframes, facing(0.0), 4) == [4, 0, 1]
+    assert ids(keyframes, facing(0.0), 2) == [4, 0]
+
+
+def test_of_equals_the_oldest_comes_first():
+    assert ids(fill([facing(0.0)] * 5), facing(0.0), 3) == [4, 0, 1]
+
+
+def test_an_empty_map_offers_nothing():
+    assert ids(KeyframeMap(), facing(0.0), 3) == []
