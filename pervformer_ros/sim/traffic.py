@@ -18,6 +18,8 @@ from pervformer_ros.sim.vehicles import CARRY_HEIGHT, FORKLIFT_LOAD_AT, JACK_LOA
 TRUCK_SPEED, FORK_SPEED = 1.4, 0.55
 # How far a forklift backs off before it turns, beyond where it holds the load.
 BACK_OFF = 1.35
+# A driver looks before lifting and after setting down, seconds.
+CARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def carry(
 def pick_up(stage: Stage, truck: Body, load: Body, spot: Spot) -> Story:
     """Take a pallet from straight before it, and back off."""
     yield from _forks_in(stage, truck, load, spot)
+    yield from wait(CARE)
     grip(truck, load)
     yield from lift(truck, CARRY_HEIGHT)
     yield from _forks_out(stage, truck, spot)
@@ -75,6 +78,7 @@ def set_down(stage: Stage, truck: Body, load: Body, spot: Spot) -> Story:
     yield from _forks_in(stage, truck, load, spot)
     yield from lift(truck, 0.0)
     release(load)
+    yield from wait(CARE)
     yield from _forks_out(stage, truck, spot)
 
 

@@ -17,7 +17,7 @@ from pervformer_ros.sim.vehicles import FORKLIFT_LOAD_AT
 TO_DOCKS, TO_FRONT = -np.pi / 2, np.pi / 2
 
 
-@scenario("a forklift moves a pallet, seen by the robot or between two of its visits", seconds=170)
+@scenario("a forklift moves a pallet, seen by the robot or between two of its visits", seconds=180)
 def forklift_moves_pallet(stage: Stage) -> None:
     """Odd seeds let the robot watch; even seeds let it come back to find the pallet moved."""
     layout, rng = stage.layout, stage.rng
@@ -130,7 +130,7 @@ def _watch(stage: Stage, visit: _Visit, go: Signal) -> Story:
     """Look on while the forklift works, then drive a lap and look again."""
     yield from follow(stage, stage.robot, visit.out)
     go.give()
-    yield from wait(42.0)
+    yield from wait(46.0)
     yield from follow(stage, stage.robot, visit.away)
     yield from follow(stage, stage.robot, visit.back)
     yield from wait(4.0)
@@ -143,7 +143,7 @@ def _return_later(stage: Stage, visit: _Visit, go: Signal) -> Story:
     yield from wait(4.0)
     yield from follow(stage, stage.robot, visit.away)
     go.give()
-    yield from wait(36.0)
+    yield from wait(42.0)
     yield from follow(stage, stage.robot, visit.back)
     yield from wait(5.0)
     stage.finished = True

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole shifts: much happens, some of it before the robot's eyes."""
 
+from functools import partial
+
 import numpy as np
 
 from pervformer_ros.geometry import Array
@@ -25,7 +27,7 @@ from pervformer_ros.sim.traffic import TRUCK_SPEED, Spot, carry, put
 JOIN = 60
 
 
-@scenario("a forklift moves a pallet before the robot, which then drives a busy lap", seconds=150)
+@scenario("a forklift moves a pallet before the robot, which then drives a busy lap", seconds=160)
 def shift(stage: Stage) -> None:
     """What the demonstration shows: `forklift_moves_pallet` and `busy_aisle` in one."""
     layout, rng = stage.layout, stage.rng
@@ -78,7 +80,7 @@ def _watch_then_lap(
 ) -> Story:
     yield from follow(stage, stage.robot, come)
     go.give()
-    yield from wait(36.0)
+    yield from wait(40.0)
     yield from follow(stage, stage.robot, turn_off)
     off.give()
     rest = Route(lap.points[JOIN:], lap.speed, softness=0)
@@ -134,8 +136,15 @@ def _vanish_and_return(stage: Stage) -> Story:
     while small:
         yield from wait(float(stage.rng.uniform(40, 120)))
         thing = small[stage.rng.integers(len(small))]
-        if np.hypot(stage.robot.x - thing.x, stage.robot.y - thing.y) > 9.0:
-            thing.present = not thing.present
+        yield from wait_until(partial(_out_of_sight, stage.robot, thing))
+        thing.present = not thing.present
+
+
+def _out_of_sight(robot: Body, thing: Body) -> bool:
+    """Return whether a thing is far away and not before the robot."""
+    dx, dy = thing.x - robot.x, thing.y - robot.y
+    ahead = np.cos(robot.yaw) * dx + np.sin(robot.yaw) * dy
+    return bool(np.hypot(dx, dy) > 6.0 and ahead < 0.0)
 
 
 def _come_and_go(stage: Stage, person: Body, y: float) -> Story:
