@@ -136,7 +136,7 @@ def _pace(stage: Stage, kind: Kind, start: tuple[float, float], end: tuple[float
     here = ends[0] + float(rng.uniform(0, 0.6)) * (ends[1] - ends[0])
     body = stage.add(kind, float(here[0]), float(here[1]))
     line = [ends[0], ends[1]]
-    speed, pause = float(rng.uniform(0.9, 1.3)), float(rng.uniform(0.5, 3))
+    speed, pause = float(rng.uniform(0.9, 1.3)), float(rng.uniform(1.5, 3.5))
     stage.tell(walk_to_and_fro(stage, body, line, speed, pause))
 
 
