@@ -6,7 +6,7 @@ ros2 launch pervformer_ros perception.launch.py color_topic:=/oak/rgb/image_raw
 """
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
@@ -25,52 +25,63 @@ ARGUMENTS = {
     "camera_info_topic": ("/camera/color/camera_info", "Calibration of the colour camera."),
     "depth_topic": ("/camera/depth/image_raw", "Depth images, aligned to colour."),
     "odom_topic": ("/odom", "Odometry of the robot's base."),
-    "image_transport": ("raw", "How colour travels: raw or compressed."),
-    "depth_transport": ("raw", "How depth travels: raw or compressedDepth."),
+    "image_transport": ("", "How colour travels, raw or compressed; else as params_file says."),
+    "depth_transport": (
+        "",
+        "How depth travels, raw, compressed or compressedDepth; else as params_file says.",
+    ),
 }
 
 
+TRANSPORTS = ("image_transport", "depth_transport")
+
+
 def generate_launch_description():
-    given = {name: LaunchConfiguration(name) for name in ARGUMENTS}
-    use_sim_time = {"use_sim_time": ParameterValue(given["use_sim_time"], value_type=bool)}
-    camera_and_odometry = [
-        ("/camera/color/camera_info", given["camera_info_topic"]),
-        ("/odom", given["odom_topic"]),
-    ]
-    perception = LifecycleNode(
-        package="pervformer_ros",
-        executable="perception_node",
-        name="pervformer",
-        namespace=given["namespace"],
-        parameters=[
-            given["params_file"],
-            use_sim_time,
-            {
-                "image_transport": given["image_transport"],
-                "depth_transport": given["depth_transport"],
-            },
-        ],
-        remappings=[
-            *camera_and_odometry,
-            ("/camera/color/image_raw", given["color_topic"]),
-            ("/camera/color/image_raw/compressed", [given["color_topic"], "/compressed"]),
-            ("/camera/depth/image_raw", given["depth_topic"]),
-            ("/camera/depth/image_raw/compressedDepth", [given["depth_topic"], "/compressedDepth"]),
-        ],
-        output="screen",
-    )
-    slam = LifecycleNode(
-        package="pervformer_ros",
-        executable="slam_node",
-        name="slam",
-        namespace=given["namespace"],
-        parameters=[given["params_file"], use_sim_time],
-        remappings=camera_and_odometry,
-        condition=IfCondition(given["slam"]),
-        output="screen",
-    )
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*declared, perception, slam])
+    return LaunchDescription([*declared, OpaqueFunction(function=nodes)])
+
+
+def nodes(context):
+    given = {name: LaunchConfiguration(name) for name in ARGUMENTS}
+    # An argument that is not given leaves the word to params_file.
+    transports = {n: value for n in TRANSPORTS if (value := given[n].perform(context))}
+    common = {
+        "package": "pervformer_ros",
+        "namespace": given["namespace"],
+        "output": "screen",
+    }
+    parameters = [
+        given["params_file"],
+        {"use_sim_time": ParameterValue(given["use_sim_time"], value_type=bool)},
+    ]
+    camera_and_odometry = [
+        ("/camera/color/camera_info", given["camera_info_topic"]),
+        ("/odom", given["odom_topic"]),
+    ]
+    colour, depth = given["color_topic"], given["depth_topic"]
+    perception = LifecycleNode(
+        executable="perception_node",
+        name="pervformer",
+        parameters=[*parameters, transports],
+        remappings=[
+            *camera_and_odometry,
+            ("/camera/color/image_raw", colour),
+            ("/camera/color/image_raw/compressed", [colour, "/compressed"]),
+            ("/camera/depth/image_raw", depth),
+            ("/camera/depth/image_raw/compressed", [depth, "/compressed"]),
+            ("/camera/depth/image_raw/compressedDepth", [depth, "/compressedDepth"]),
+        ],
+        **common,
+    )
+    slam = LifecycleNode(
+        executable="slam_node",
+        name="slam",
+        parameters=parameters,
+        remappings=camera_and_odometry,
+        condition=IfCondition(given["slam"]),
+        **common,
+    )
+    return [perception, slam]

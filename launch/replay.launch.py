@@ -29,6 +29,7 @@ def generate_launch_description():
         ),
         launch_arguments={"use_sim_time": "true"}.items(),
     )
+    colour = LaunchConfiguration("color_topic", default="/camera/color/image_raw")
     player = Node(
         package="pervformer_ros",
         executable="bag_player",
@@ -36,9 +37,9 @@ def generate_launch_description():
             LaunchConfiguration("bag"),
             "--rate",
             LaunchConfiguration("rate"),
+            # Perception alone subscribes to colour, and it takes longest to load.
             "--wait-for",
-            "/camera/color/camera_info",
-            "/odom",
+            [colour, "|", colour, "/compressed"],
         ],
         output="screen",
     )

@@ -19,8 +19,6 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
-INPUTS = ["/camera/color/image_raw", "/camera/color/camera_info", "/odom"]
-
 
 def generate_launch_description():
     perception = IncludeLaunchDescription(
@@ -41,7 +39,7 @@ def generate_launch_description():
             "--rate",
             LaunchConfiguration("rate"),
             "--wait-for",
-            *INPUTS,
+            "/camera/color/image_raw",
         ],
         output="screen",
     )

@@ -37,11 +37,6 @@ class Size(str, Enum):
     base = "base"
 
 
-@app.callback()
-def _commands() -> None:
-    """Keep `pervformer COMMAND` even while there is one command only."""
-
-
 @app.command()
 def replay(
     bag: Annotated[Path, typer.Argument(help="rosbag2 folder (MCAP or SQLite) or ROS 1 bag.")],

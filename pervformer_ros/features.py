@@ -13,6 +13,8 @@ from pervformer_ros.frame import CameraModel
 # A depth is trusted where its 3x3 neighbourhood agrees within this fraction of it: at the edge of a
 # thing the sensor mixes the thing with its background.
 DEPTH_EDGE_RATIO = 0.05
+# Grey levels by which a corner differs from its ring; half of OpenCV's default, for dim halls.
+FAST_THRESHOLD = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,8 +72,8 @@ class OrbExtractor:
     1 - 2 hamming / 256 and every consumer compares ORB and learned descriptors the same way.
     """
 
-    def __init__(self, max_features: int = 600, fast_threshold: int = 10):
-        self._orb = cv2.ORB.create(max_features, fastThreshold=fast_threshold)
+    def __init__(self, max_features: int = 600):
+        self._orb = cv2.ORB.create(max_features, fastThreshold=FAST_THRESHOLD)
 
     def __call__(self, rgb: NDArray[np.uint8]) -> Keypoints:
         """Detect and describe keypoints in an image (H, W, 3)."""

@@ -57,8 +57,9 @@ class FaultLog:
 
     def add(self, fault: Fault, message: str) -> None:
         """Count one fault."""
-        self.counts[fault] += 1
+        # In this order, for readers in other threads: what is counted has words.
         self.latest[fault] = message
+        self.counts[fault] += 1
 
     def summary(self) -> dict[str, str]:
         """Return "count: latest words" by the name of every kind that occurred."""

@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 class LatestWorker(Generic[Item]):
     """Calls `work(item)` in its own thread; an item that arrives while one waits replaces it.
 
-    `work` must not raise: what it lets through ends up in `on_error`, and the thread lives on.
+    What `work` raises goes to `on_error`, and the thread lives on.
     """
 
     def __init__(

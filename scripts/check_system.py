@@ -36,6 +36,7 @@ def missing_packages():
         "gcc": shutil.which("cc"),
         "g++": shutil.which("c++"),
         # Open3D's wheel brings all but these
+        "libegl1": has_library("libEGL.so.1"),
         "libgl1": has_library("libGL.so.1"),
         "libgomp1": has_library("libgomp.so.1"),
         "libusb-1.0-0": has_library("libusb-1.0.so.0"),

@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,12 @@ class Snapshot:
     def of(
         cls, model: str, stamp_ns: int | None, memory: WorkingMemory, state: dict[str, NDArray[Any]]
     ) -> "Snapshot":
-        """Take a snapshot of a memory and a neural state."""
+        """Take a snapshot of a memory and a neural state; what comes later does not change it."""
         return cls(
             model,
             stamp_ns,
             memory.map.next_id,
-            list(memory.map.objects.values()),
+            [replace(o) for o in memory.map.objects.values()],
             memory.log.next_sequence,
             memory.log.recent(),
             state,
@@ -76,6 +76,8 @@ class Snapshot:
         Raises:
             SnapshotError: if the place cannot be written to.
         """
+        if not path.name:
+            raise SnapshotError(f"'{path}' names no file: give the path of the file to write")
         header = {
             "version": FORMAT_VERSION,
             "model": self.model,

@@ -28,7 +28,7 @@ class MemoryConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MemoryUpdate:
-    """What the memory holds after an image, and what changed with it."""
+    """What the memory holds after an image, what is gone since the last, and what changed."""
 
     objects: list[WorldObject]
     events: list[Event]
@@ -59,13 +59,13 @@ class WorkingMemory:
         appeared = [o for o in sighted if o.sightings == self.config.confirm_sightings]
         events = [self._event(frame, EventType.APPEARED, o) for o in appeared]
         # Let go of what the camera sees through
-        for thing in self._seen_through(frame, T_odom_base @ frame.T_base_camera):
+        gone = self._seen_through(frame, T_odom_base @ frame.T_base_camera)
+        for thing in gone:
             thing.state = ObjectState.GONE
             del self.map.objects[thing.id]
-            if self._confirmed(thing):
-                events.append(self._event(frame, EventType.REMOVED, thing))
-        confirmed = [o for o in self.map.objects.values() if self._confirmed(o)]
-        return MemoryUpdate(confirmed, [self.log.add(e) for e in events])
+        events += [self._event(frame, EventType.REMOVED, o) for o in gone if self._confirmed(o)]
+        told = [o for o in (*self.map.objects.values(), *gone) if self._confirmed(o)]
+        return MemoryUpdate(told, [self.log.add(e) for e in events])
 
     def query(
         self, label: str, centre: Array, radius_m: float, since_ns: int

@@ -10,7 +10,7 @@ import rclpy
 from rclpy.utilities import remove_ros_args
 
 from pervformer_ros.bags.reader import TF_STATIC, BagError, BagReader
-from pervformer_ros.nodes.playback import Playback, add_arguments
+from pervformer_ros.nodes.playback import CLOCK, Playback, add_arguments
 
 
 def main(args: list[str] | None = None) -> None:
@@ -27,7 +27,9 @@ def main(args: list[str] | None = None) -> None:
             start_ns = bag.start_ns
             # Static transforms come first, as their latched publisher would have had them.
             static = ((topic, start_ns, data) for topic, _, data in bag.serialised([TF_STATIC]))
-            player.play(itertools.chain(static, bag.serialised(set(bag.types) - {TF_STATIC})))
+            player.play(
+                itertools.chain(static, bag.serialised(set(bag.types) - {TF_STATIC, CLOCK}))
+            )
             player.destroy_node()
     except (BagError, TimeoutError) as error:
         raise SystemExit(str(error)) from error

@@ -13,12 +13,7 @@ from rclpy.node import Node
 from pervformer_ros.frame import Fault, FaultLog
 
 LOG_PERIOD_S = 5.0
-OK, WARN, ERROR, STALE = (
-    DiagnosticStatus.OK,
-    DiagnosticStatus.WARN,
-    DiagnosticStatus.ERROR,
-    DiagnosticStatus.STALE,
-)
+OK, WARN, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.STALE
 
 
 class FaultReporter:
@@ -48,15 +43,12 @@ class FaultReporter:
         return self._faults.summary()
 
 
-def status(
-    name: str, level: bytes, message: str, values: Mapping[str, Any], hardware_id: str = ""
-) -> DiagnosticStatus:
+def status(name: str, level: bytes, message: str, values: Mapping[str, Any]) -> DiagnosticStatus:
     """Return one status; values are turned to text."""
     return DiagnosticStatus(
         name=name,
         level=level,
         message=message,
-        hardware_id=hardware_id,
         values=[KeyValue(key=k, value=str(v)) for k, v in values.items()],
     )
 

@@ -9,8 +9,12 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
@@ -41,6 +45,8 @@ class StreamNode(LifecycleNode):
     def __init__(self, name: str, **node_options: Any):
         super().__init__(name, **node_options)
         parameters.declare(self, self.specs)
+        self.add_on_set_parameters_callback(self._refuse_while_configured)
+        self._configured = False
         self._inputs: list[Any] = []
         self._worker: LatestWorker[MessageBundle] | None = None
 
@@ -48,7 +54,7 @@ class StreamNode(LifecycleNode):
 
     @abstractmethod
     def open(self, given: dict[str, Any]) -> None:
-        """Load models and create publishers and services; ValueError or OSError refuse."""
+        """Load models and create publishers and services; an exception refuses."""
 
     @abstractmethod
     def close(self) -> None:
@@ -74,10 +80,11 @@ class StreamNode(LifecycleNode):
             self.given = parameters.values(self, self.specs)
             self.intake_config: IntakeConfig = parameters.intake_config(self.given)
             self.open(self.given)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # of a file, of torch, of a value: all are for the user
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._configured = True
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -95,9 +102,13 @@ class StreamNode(LifecycleNode):
             self.create_subscription(TFMessage, "/tf_static", self.intake.on_tf_static, LATCHED),
         ]
         if self.given["use_odometry"]:
-            on_odometry = self.offering(self.intake.on_odometry)
+            on_odometry = self.offering(self._take_odometry)
             self._inputs.append(self.create_subscription(Odometry, "/odom", on_odometry, ODOMETRY))
-        self._timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
+        # On a steady clock: it must speak above all when /clock stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(
+            DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady
+        )
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -123,6 +134,16 @@ class StreamNode(LifecycleNode):
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
+    def _refuse_while_configured(self, changed: list[Parameter]) -> SetParametersResult:
+        ours = {spec.name for spec in self.specs}.intersection(p.name for p in changed)
+        if self._configured and ours:
+            return SetParametersResult(
+                successful=False,
+                reason=f"{', '.join(sorted(ours))} is read when the node is configured: "
+                "deactivate and clean it up first",
+            )
+        return SetParametersResult(successful=True)
+
     # The stream -----------------------------------------------------------------------------
 
     def offering(self, take: Callable[[Any], Iterable[MessageBundle]]) -> Callable[[Any], None]:
@@ -134,6 +155,15 @@ class StreamNode(LifecycleNode):
                     self._worker.offer(bundle)
 
         return callback
+
+    def _take_odometry(self, message: Odometry) -> list[MessageBundle]:
+        frame, expected = message.header.frame_id, self.given["odom_frame"]
+        if frame != expected:
+            self.faults.add(
+                Fault.INVALID_ODOMETRY,
+                f"odometry is in frame '{frame}', odom_frame is '{expected}': set odom_frame",
+            )
+        return self.intake.on_odometry(message)
 
     @property
     def dropped(self) -> int:
@@ -165,13 +195,18 @@ class StreamNode(LifecycleNode):
         if hasattr(self, "_diagnostics"):
             self.destroy_publisher(self._diagnostics)
             del self._diagnostics
+            self._configured = False
             self.close()
 
 
 def run(make_node: Callable[[], StreamNode], args: list[str] | None = None) -> None:
     """Run one node until it is interrupted; the body of every node's main."""
     rclpy.init(args=args)
-    node = make_node()
+    try:
+        node = make_node()
+    except ParameterException as error:
+        rclpy.try_shutdown()
+        raise SystemExit(f"a parameter cannot be used: {error}") from None
     try:
         node.autostart()
         executor = SingleThreadedExecutor()

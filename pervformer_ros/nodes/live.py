@@ -124,14 +124,15 @@ def run_live(
     Raises:
         LiveError: if a node does not come up, or leaves early.
     """
+    domain = 1 + os.getpid() % DOMAINS
     environment = {
         **os.environ,
-        "ROS_DOMAIN_ID": str(1 + os.getpid() % DOMAINS),
+        "ROS_DOMAIN_ID": str(domain),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
     log_folder.mkdir(parents=True, exist_ok=True)
-    os.environ.update(environment)
-    rclpy.init(domain_id=int(environment["ROS_DOMAIN_ID"]))
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    rclpy.init(domain_id=domain)
     try:
         with ExitStack() as stack, reader as bag:
             start = _starter(stack, environment, log_folder)
@@ -163,7 +164,7 @@ def _streams(bag: BagReader) -> dict[str, Any]:
     colour, depth = bag.topic("colour") or "", bag.topic("depth") or ""
     return {
         "image_transport": "compressed" if colour.endswith("/compressed") else "raw",
-        "depth_transport": "compressedDepth" if depth.endswith("/compressedDepth") else "raw",
+        "depth_transport": depth.rpartition("/")[2] if "/compressed" in depth else "raw",
         "use_depth": bag.has_depth,
         "use_odometry": bag.has_odometry,
     }
@@ -273,6 +274,10 @@ def _result(path: Path, bag: BagReader, heard: Listener, kind: str) -> Replay:
     )
     result.slam, result.slam_online = _trajectory(heard.final), _trajectory(heard.online)
     result.truth = bag.ground_truth()
+    tracking = heard.diagnostics.get("slam: tracking")
+    if tracking is not None:
+        said = {v.key: v.value for v in tracking.values}
+        result.loop_closures = int(said["loop_closures"])
     model = heard.diagnostics.get("pervformer: model")
     result.trained = model is not None and model.level == DiagnosticStatus.OK
     for name in ("pervformer: input", "slam: input"):

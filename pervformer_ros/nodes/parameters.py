@@ -26,6 +26,7 @@ class Spec:
     choices: tuple[str, ...] = ()
 
 
+DEPTH_TRANSPORTS = ("raw", "compressed", "compressedDepth")
 SIZES = ("tiny", "small", "base")
 
 COMMON = (
@@ -46,7 +47,7 @@ COMMON = (
 PERCEPTION = (
     *COMMON,
     Spec("model", "small", "Size of the model where no checkpoint is set.", choices=SIZES),
-    Spec("checkpoint", "", "Weights (.safetensors); empty: those that ship, else random ones."),
+    Spec("checkpoint", "", "Weights (.safetensors); empty: random ones."),
     Spec("features", "orb", "What to extract features with.", choices=("orb", "pervformer")),
     Spec("max_features", 600, "Most features per image.", (50, 5000)),
     Spec("device", "cpu", "Where the model runs: cpu, cuda or cuda:N."),
@@ -56,7 +57,12 @@ PERCEPTION = (
     Spec("use_depth", True, "Wait for the depth image of each colour image; false: colour alone."),
     Spec("sync_tolerance", 0.02, "Largest difference of stamps of a pair [s].", (0.0, 0.5)),
     Spec("image_transport", "raw", "How colour travels.", choices=("raw", "compressed")),
-    Spec("depth_transport", "raw", "How depth travels.", choices=("raw", "compressedDepth")),
+    Spec(
+        "depth_transport",
+        "raw",
+        "How depth travels.",
+        choices=DEPTH_TRANSPORTS,
+    ),
 )
 
 SLAM = (

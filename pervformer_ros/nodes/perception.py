@@ -3,6 +3,7 @@
 """The perception node: camera topics in; objects, events, features and masks out."""
 
 import threading
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from pervformer_ros.nodes.diagnostics import OK, STALE, WARN, status
 from pervformer_ros.nodes.lifecycle import LATCHED, SENSOR_DATA, StreamNode, run
 from pervformer_ros.pipeline import Pipeline, PipelineConfig, PipelineOutput
 
+LATENCIES = 1000
 TRANSPORTS = {
     "raw": (Image, ""),
     "compressed": (CompressedImage, "/compressed"),
@@ -78,7 +80,7 @@ class PerceptionNode(StreamNode):
             self.create_service(LoadMemory, "~/load_memory", self._on_load_memory),
             self.create_service(QueryMemory, "~/query_memory", self._on_query_memory),
         ]
-        self._latency_ms: list[float] = []
+        self._latency_ms: deque[float] = deque(maxlen=LATENCIES)
 
     def close(self) -> None:
         """Let go of the model, publishers and services."""
@@ -132,15 +134,15 @@ class PerceptionNode(StreamNode):
         self._memory_status.publish(self._status_message(output, camera))
 
     def _status_message(self, output: PipelineOutput, camera: str) -> WorkingMemoryStatus:
-        visible = sum(o.state is ObjectState.VISIBLE for o in output.objects)
+        states = Counter(o.state for o in output.objects)
         return WorkingMemoryStatus(
             header=conversions.header(output.stamp_ns, camera),
             frames=self.pipeline.frames,
             frames_dropped=self.dropped,
             probes=self.pipeline.probes,
             probes_in_use=self.pipeline.probes_in_use,
-            objects_visible=visible,
-            objects_remembered=len(output.objects) - visible,
+            objects_visible=states[ObjectState.VISIBLE],
+            objects_remembered=states[ObjectState.REMEMBERED],
             state_bytes=self.pipeline.state_bytes,
             latency_ms=output.latency_ms,
             checkpoint=self.pipeline.model_name,
@@ -150,7 +152,8 @@ class PerceptionNode(StreamNode):
 
     def statuses(self, recent: list[Fault]) -> list[DiagnosticStatus]:
         """Report input, model and throughput."""
-        latencies, self._latency_ms = self._latency_ms, []
+        latencies = list(self._latency_ms)
+        self._latency_ms.clear()
         name = self.get_name()
         frames = len(latencies)
         if recent:

@@ -12,17 +12,16 @@ from importlib import import_module
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
 from pervformer_ros.bags.writer import LATCHED_TOPICS
 from pervformer_ros.frame import NANOSECONDS
 from pervformer_ros.nodes.conversions import time_message
+from pervformer_ros.nodes.lifecycle import LATCHED
 
+CLOCK = "/clock"
 RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
-LATCHED = QoSProfile(
-    depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
 CLOCK_PERIOD_NS = 10_000_000
 
 
@@ -40,7 +39,7 @@ class Playback(Node):
     def __init__(self, name: str, types: Mapping[str, str], rate: float, **node_options: Any):
         super().__init__(name, **node_options)
         self._rate = rate
-        self._clock_publisher = self.create_publisher(Clock, "/clock", 10)
+        self._clock_publisher = self.create_publisher(Clock, CLOCK, 10)
         self._topics = {}
         for topic, kind in types.items():
             try:
@@ -53,17 +52,27 @@ class Playback(Node):
             self._topics[topic] = self.create_publisher(message_type, topic, qos)
 
     def wait_for(self, topics: Iterable[str], timeout_s: float) -> None:
-        """Wait until every one of these topics that is published has a subscriber.
+        """Wait until every one of these topics has a subscriber.
+
+        Args:
+            topics: names, or alternatives such as "a|b" of which one must have a subscriber; what
+                is not published is not waited for.
+            timeout_s: the longest wait.
 
         Raises:
             TimeoutError: if that does not come true.
         """
         deadline = time.monotonic() + timeout_s
-        waiting = [topic for topic in topics if topic in self._topics]
-        while waiting := [t for t in waiting if not self._topics[t].get_subscription_count()]:
+        wanted = [[t for t in item.split("|") if t in self._topics] for item in topics]
+        waiting = [item for item in wanted if item]
+        while waiting := [item for item in waiting if not any(map(self._is_heard, item))]:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"nobody subscribed to {', '.join(waiting)}")
+                missing = ", ".join("|".join(item) for item in waiting)
+                raise TimeoutError(f"nobody subscribed to {missing}")
             time.sleep(0.05)
+
+    def _is_heard(self, topic: str) -> bool:
+        return bool(self._topics[topic].get_subscription_count() > 0)
 
     def play(self, messages: Iterable[tuple[str, int, bytes]]) -> None:
         """Publish (topic, time in ns, CDR bytes), in order of time."""
@@ -89,6 +98,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every player takes on its command line."""
     parser.add_argument("--rate", type=float, default=1.0, help="how many times as fast")
     parser.add_argument(
-        "--wait-for", nargs="*", default=[], metavar="TOPIC", help="start once it is subscribed to"
+        "--wait-for",
+        nargs="*",
+        default=[],
+        metavar="TOPIC[|TOPIC]",
+        help="start once these are subscribed to",
     )
     parser.add_argument("--timeout", type=float, default=60.0, help="longest wait for it [s]")

@@ -18,7 +18,7 @@ from pervformer_ros.frame import Fault, InputError
 from pervformer_ros.geometry import Array
 from pervformer_ros.nodes import conversions, parameters
 from pervformer_ros.nodes.diagnostics import OK, STALE, WARN, status
-from pervformer_ros.nodes.lifecycle import SENSOR_DATA, StreamNode, run
+from pervformer_ros.nodes.lifecycle import LATCHED, SENSOR_DATA, StreamNode, run
 from pervformer_ros.slam import EdgeKind, PoseGraph, SlamBackend, SlamUpdate, TrackingState
 
 EDGE_COLOURS = {
@@ -42,10 +42,10 @@ class SlamNode(StreamNode):
         """Create the back end and the publishers."""
         self.backend = SlamBackend()
         self._odometry = self.create_lifecycle_publisher(Odometry, "slam/odometry", 10)
-        self._path = self.create_lifecycle_publisher(Path, "slam/path", 1)
-        self._graph = self.create_lifecycle_publisher(MarkerArray, "slam/graph", 1)
+        self._path = self.create_lifecycle_publisher(Path, "slam/path", LATCHED)
+        self._graph = self.create_lifecycle_publisher(MarkerArray, "slam/graph", LATCHED)
         self._tf = self.create_lifecycle_publisher(TFMessage, "/tf", 100)
-        self._frames = 0
+        self._frames = self._keyframes = 0
         self._last: SlamUpdate | None = None
 
     def close(self) -> None:
@@ -63,10 +63,13 @@ class SlamNode(StreamNode):
 
     def work(self, bundle: MessageBundle) -> None:
         """Localise one image's features and publish."""
+        # The bundle that says so may have been dropped: the stamps tell as well.
+        went_back = self._last is not None and bundle.stamp_ns < self._last.stamp_ns
+        if bundle.reset or went_back:
+            self.backend.reset()
+            self._last = None
         if self.intake.camera is None:
             raise InputError(Fault.NO_CAMERA_INFO, "no camera_info yet: is it published?")
-        if bundle.reset:
-            self.backend.reset()
         self._last = self.backend.update(
             conversions.feature_set(bundle.colour),
             self.intake.camera,
@@ -82,11 +85,13 @@ class SlamNode(StreamNode):
             header=conversions.header(update.stamp_ns, map_frame), child_frame_id=base_frame
         )
         message.pose.pose = conversions.pose_message(update.T_map_base)
+        message.pose.covariance = update.covariance.ravel()
         self._odometry.publish(message)
         if self.given["publish_tf"] and odometry_known:
             self._tf.publish(self._map_to_odom(update))
         if update.is_keyframe:
             graph = self.backend.graph()
+            self._keyframes = len(graph.poses)
             self._path.publish(self._path_message(graph, update.stamp_ns))
             self._graph.publish(self._graph_message(graph, update.stamp_ns))
 
@@ -147,7 +152,7 @@ class SlamNode(StreamNode):
         tracking = {
             "matched": last.matched,
             "inliers": last.inliers,
-            "keyframes": len(self.backend.graph().poses),
+            "keyframes": self._keyframes,
             "loop_closures": self.backend.loop_closures,
             "frames_per_s": frames,
             "frames_dropped": self.dropped,

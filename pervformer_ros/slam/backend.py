@@ -47,6 +47,7 @@ class SlamUpdate:
     """What one frame came to.
 
     T_map_base: (4, 4) the pose from this frame and those before it.
+    covariance: (6, 6) of T_map_base as in ROS: x, y, z, then rotation about them, in map axes.
     T_map_odom: (4, 4) what corrects odometry; the last known where odometry has a gap.
     is_keyframe: whether the frame was kept in the map.
     inliers, matched: of the keyframe that the frame agrees with best.
@@ -55,6 +56,7 @@ class SlamUpdate:
 
     stamp_ns: int
     T_map_base: Array
+    covariance: Array
     T_map_odom: Array
     is_keyframe: bool
     inliers: int
@@ -141,6 +143,7 @@ class SlamBackend:
         return SlamUpdate(
             stamp_ns=features.stamp_ns,
             T_map_base=T_map_base,
+            covariance=se3.in_fixed_axes(tracked.covariance, T_map_base),
             T_map_odom=self._T_map_odom,
             is_keyframe=is_keyframe,
             inliers=max((fix.inliers for fix in fixes), default=0),

@@ -54,6 +54,13 @@ def compose(first: Array, T_second: Array, second: Array) -> Array:
     return change_frame(first, invert(T_second)) + second
 
 
+def in_fixed_axes(covariance: Array, T_fixed_body: Array) -> Array:
+    """Return a covariance as ROS writes it: translation first, along and about the fixed axes."""
+    R = np.kron(np.eye(2), T_fixed_body[:3, :3])
+    swap = np.roll(np.eye(6), 3, axis=1)
+    return np.asarray(swap @ R @ covariance @ R.T @ swap.T, float)
+
+
 def isotropic(rotation: float, translation: float) -> Array:
     """Return the covariance with these standard deviations in radians and metres."""
     return np.diag([rotation**2] * 3 + [translation**2] * 3)
