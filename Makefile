@@ -46,7 +46,7 @@ bench: setup
 	$(BIN)/python benchmarks/render_speed.py
 
 clean:
-	rm -rf $(VENV) build install log out *.egg-info .mypy_cache .ruff_cache .hypothesis .pytest_cache
+	rm -rf $(VENV) build install log out/demo *.egg-info .mypy_cache .ruff_cache .hypothesis .pytest_cache
 
 # The steps of set-up. A step that ended well leaves a file in $(DONE).
 

@@ -99,7 +99,6 @@ class Pipeline:
         self.perceiver = Perceiver(self.loaded.model, self.config.device)
         self.memory = WorkingMemory()
         self.slam = slam
-        self.frames = 0
         self._orb = OrbExtractor(self.config.max_features)
         self.reset()
 
@@ -110,7 +109,7 @@ class Pipeline:
         self._newest_ns: int | None = None
         self._state_ns: int | None = None
         self._T_odom_base: Array = np.eye(4)
-        self.probes_in_use = 0
+        self.frames = self.probes_in_use = 0
         self.memory.reset()
         if self.slam is not None:
             self.slam.reset()

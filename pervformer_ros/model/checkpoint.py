@@ -72,8 +72,8 @@ def load_model(path: Path | str | None, variant: str = "small", seed: int = 0) -
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(
-            f"there is no checkpoint {path}: give the path of a .safetensors file made by "
-            "`pervformer train`, or none to run with untrained weights"
+            f"there is no checkpoint {path}: give the path of a .safetensors file of "
+            "PervFormer's, or none to run with untrained weights"
         )
     metadata, tensors = _read(path)
     try:
@@ -147,8 +147,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} holds another program's weights: give a PervFormer checkpoint, or turn "
-            "TRecViT's .npz into one with `pervformer import-trecvit`"
+            f"{path} holds another program's weights: give a PervFormer checkpoint "
+            "(load_trecvit reads TRecViT's own .npz)"
         )
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:

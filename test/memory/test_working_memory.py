@@ -128,6 +128,8 @@ def test_what_is_seen_through_often_enough_is_removed_once():
     watch = Watch().see(sighting(), times=3).see(depth=9.0, times=CONFIG.removal_evidence - 1)
     (thing,) = watch.objects
     watch.see(depth=9.0)
+    assert [(o.id, o.state) for o in watch.objects] == [(thing.id, ObjectState.GONE)]
+    watch.see(depth=9.0)
     assert watch.objects == []
     watch.see(depth=9.0, times=20)
     assert watch.told == [(EventType.APPEARED, thing.id), (EventType.REMOVED, thing.id)]

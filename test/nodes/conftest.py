@@ -220,4 +220,8 @@ def start(domain: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subp
     for process in running:
         process.terminate()
     for process in running:
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:  # that it leaves by itself has a test of its own
+            process.kill()
+            process.wait()

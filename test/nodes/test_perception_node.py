@@ -105,9 +105,10 @@ def test_memory_is_saved_loaded_queried_and_reset_by_service(perception, robot, 
     refused = robot.call(LoadMemory, "/pervformer/load_memory", missing)
     assert not refused.success
     assert "none.zip" in refused.message
-    unwritable = SaveMemory.Request(path=str(tmp_path / "no_such_folder" / "memory.zip"))
-    refused = robot.call(SaveMemory, "/pervformer/save_memory", unwritable)
-    assert not refused.success
+    for unwritable in (str(tmp_path / "no_such_folder" / "memory.zip"), "", "/"):
+        request = SaveMemory.Request(path=unwritable)
+        refused = robot.call(SaveMemory, "/pervformer/save_memory", request)
+        assert not refused.success
     found = robot.call(QueryMemory, "/pervformer/query_memory", QueryMemory.Request())
     assert (list(found.objects), list(found.events)) == ([], [])
     assert robot.call(Trigger, "/pervformer/reset_memory", Trigger.Request()).success

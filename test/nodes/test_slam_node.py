@@ -1,0 +1,39 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The SLAM node behind the perception node, seen from another process."""
+
+import numpy as np
+from nav_msgs.msg import Odometry, Path
+from rclpy.qos import QoSProfile
+from tf2_msgs.msg import TFMessage
+
+from pervformer_ros.bags.intake import stamp_of
+from pervformer_ros.frame import NANOSECONDS
+
+RELIABLE = QoSProfile(depth=100)
+
+
+def test_the_pose_goes_on_after_time_jumped_back(start, robot):
+    poses: dict[int, Odometry] = {}
+    corrections, paths = [], []
+    robot.create_subscription(
+        Odometry, "/slam/odometry", lambda m: poses.update({stamp_of(m.header): m}), RELIABLE
+    )
+    robot.create_subscription(TFMessage, "/tf", corrections.append, RELIABLE)
+    robot.create_subscription(Path, "/slam/path", paths.append, RELIABLE)
+    start("perception", model="tiny")
+    start("slam")
+    robot.publish_extrinsics()
+    robot.publish_until(lambda: len(poses) >= 3 and corrections and paths, "poses")
+
+    message = poses[max(poses)]
+    assert (message.header.frame_id, message.child_frame_id) == ("map", "base_link")
+    variances = np.diag(np.reshape(message.pose.covariance, (6, 6)))
+    assert (variances > 0).all()
+    edge = corrections[-1].transforms[0]
+    assert (edge.header.frame_id, edge.child_frame_id) == ("map", "odom")
+
+    before = min(poses)
+    robot.publish_frame(step_ns=-1000 * NANOSECONDS)
+    robot.publish_until(lambda: min(poses) < before, "a pose from before the jump")
+    assert robot.state_of("slam") == "active"
