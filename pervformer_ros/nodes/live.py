@@ -30,7 +30,7 @@ from sensor_msgs.msg import Image
 
 from pervformer_ros.bags.images import decode_colour
 from pervformer_ros.bags.intake import pose_of, stamp_of
-from pervformer_ros.bags.reader import BagReader
+from pervformer_ros.bags.reader import TF_STATIC, BagReader
 from pervformer_ros.evaluation.replay import MEGABYTE, THUMBNAILS, FrameRecord, Replay, draw
 from pervformer_ros.features import FeatureSet
 from pervformer_ros.geometry import Array, Trajectory
@@ -40,6 +40,7 @@ START_TIMEOUT_S = 90.0
 # Once the player has left and nothing new was heard for so long, the run is over.
 SILENCE_S = 3.0
 DOMAINS = 100
+INPUTS = ("colour", "camera_info", "depth", "odometry")
 
 
 class LiveError(RuntimeError):
@@ -146,7 +147,9 @@ def run_live(
             _wait(listener, nodes, listener.nodes_are_listening)
             memory = psutil.Process(nodes[0].pid).memory_info
             rss_mb = [memory().rss / MEGABYTE]
-            player = start("bag_player", str(path), "--rate", str(options.rate))
+            inputs = [TF_STATIC, *(t for t in map(bag.topic, INPUTS) if t)]
+            rate = str(options.rate)
+            player = start("bag_player", str(path), "--rate", rate, "--wait-for", *inputs)
             for _ in _until_silent(listener, nodes, player):
                 progress(len(listener.online), bag.image_count)
             rss_mb.append(memory().rss / MEGABYTE)

@@ -72,7 +72,9 @@ class Playback(Node):
             time.sleep(0.05)
 
     def _is_heard(self, topic: str) -> bool:
-        return bool(self._topics[topic].get_subscription_count() > 0)
+        """Tell whether every subscriber that is known of is connected, and there is one."""
+        connected = self._topics[topic].get_subscription_count()
+        return bool(connected > 0 and connected >= self.count_subscribers(topic))
 
     def play(self, messages: Iterable[tuple[str, int, bytes]]) -> None:
         """Publish (topic, time in ns, CDR bytes), in order of time."""
