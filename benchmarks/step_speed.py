@@ -14,8 +14,6 @@ import argparse
 import json
 import os
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,69 +23,28 @@ import pervformer_ros  # noqa: F401  first: it sets how torch's threads wait
 # isort: split
 import torch
 
-from pervformer_ros.model import Perceiver, ProbeUpdate, VideoInput, load_model, state_bytes
+from pervformer_ros.evaluation.speed import perceiving, still_frame
+from pervformer_ros.evaluation.stopwatch import matrix_rate, milliseconds
+from pervformer_ros.model import Perceiver, load_model, state_bytes
 
 WARM_UP = 20
-IMAGE = (480, 640)
-MATRIX = 1024
-
-
-def measure(call: Callable[[], object], count: int) -> list[float]:
-    """Return the milliseconds that each of `count` calls takes, after a warm-up."""
-    for _ in range(WARM_UP):
-        call()
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        call()
-        times.append(1e3 * (time.perf_counter() - start))
-    return times
-
-
-def matrix_rate() -> float:
-    """Return the float32 matrix products of this machine in GFLOP/s, the median of 20."""
-    a, b = torch.rand(2, MATRIX, MATRIX)
-    milliseconds = statistics.median(measure(lambda: torch.mm(a, b), 20))
-    return 2 * MATRIX**3 / milliseconds / 1e6
 
 
 def time_step(perceiver: Perceiver, count: int) -> list[float]:
     """Time the network alone."""
-    height, width = perceiver.model.config.image_size
-    births = ProbeUpdate.none(1, perceiver.model.config.probes)
-    frame = VideoInput(
-        rgb=torch.rand(1, 3, height, width),
-        inverse_depth=torch.rand(1, 1, height, width),
-        depth_valid=torch.ones(1, 1, height, width),
-        dt=torch.full((1,), 1 / 15),
-        reset=torch.zeros(1, dtype=torch.bool),
-        birth=births.birth,
-        birth_box=births.birth_box,
-        release=births.release,
-    )
-    state = perceiver.init_state()
+    frame, state = still_frame(perceiver.model.config), perceiver.init_state()
 
     @torch.inference_mode()
     def step() -> None:
         nonlocal state
         _, state = perceiver.model.step(frame, state)
 
-    return measure(step, count)
+    return milliseconds(step, WARM_UP + count)[WARM_UP:]
 
 
 def time_perceive(perceiver: Perceiver, count: int) -> list[float]:
     """Time everything from arrays to arrays."""
-    random = np.random.default_rng(0)
-    rgb = random.integers(0, 256, (*IMAGE, 3), np.uint8)
-    depth = random.uniform(0.5, 6.0, IMAGE).astype(np.float32)
-    state, update = perceiver.init_state(), None
-
-    def perceive() -> None:
-        nonlocal state, update
-        percept, state = perceiver.perceive(rgb, depth, 1 / 15, state, update)
-        update = percept.update
-
-    return measure(perceive, count)
+    return milliseconds(perceiving(perceiver), WARM_UP + count)[WARM_UP:]
 
 
 def summarise(name: str, milliseconds: list[float]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ Letters that every shape in this package is written in:
 `forward` takes whole clips with axes (B, T, ...), `step` one frame with axes (B, ...).
 """
 
+from pervformer_ros.model.card import Metrics, card_path, read_card, write_card
 from pervformer_ros.model.checkpoint import (
     CheckpointError,
     LoadedModel,
@@ -32,12 +33,15 @@ from pervformer_ros.model.pervformer import (
     state_bytes,
 )
 from pervformer_ros.model.probes import ProbeUpdate, propose
-from pervformer_ros.model.trecvit import load_trecvit
+from pervformer_ros.model.shipped import UNTRAINED, find_weights, shipped_weights
+from pervformer_ros.model.trecvit import import_trecvit, load_trecvit
 
 __all__ = [
+    "UNTRAINED",
     "CheckpointError",
     "LoadedModel",
     "MemoryState",
+    "Metrics",
     "ModelInfo",
     "Perceiver",
     "Percept",
@@ -47,11 +51,17 @@ __all__ = [
     "ProbeUpdate",
     "StateError",
     "VideoInput",
+    "card_path",
     "create_config",
     "create_model",
+    "find_weights",
+    "import_trecvit",
     "load_model",
     "load_trecvit",
     "propose",
+    "read_card",
     "save_model",
+    "shipped_weights",
     "state_bytes",
+    "write_card",
 ]

@@ -73,7 +73,7 @@ def load_model(path: Path | str | None, variant: str = "small", seed: int = 0) -
     if not path.is_file():
         raise CheckpointError(
             f"there is no checkpoint {path}: give the path of a .safetensors file of "
-            "PervFormer's, or none to run with untrained weights"
+            "PervFormer's, or 'untrained' to run with random weights"
         )
     metadata, tensors = _read(path)
     try:
@@ -148,7 +148,7 @@ def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} holds another program's weights: give a PervFormer checkpoint "
-            "(load_trecvit reads TRecViT's own .npz)"
+            "(`pervformer import-trecvit` makes one of TRecViT's own .npz)"
         )
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:

@@ -13,6 +13,7 @@ from pervformer_ros.model.config import FINE
 from pervformer_ros.model.heads import Percept
 from pervformer_ros.model.sampling import sample_bilinear
 
+SAME_IOU = 0.6  # two boxes of one class that overlap more are one object
 KEYPOINT_RADIUS = 2  # px: no two keypoints are nearer along both axes
 KEYPOINT_SCORE = 0.015  # about what each pixel of a cell gets from a network that knows nothing
 
@@ -41,6 +42,9 @@ class Keypoints(NamedTuple):
 def detections(percept: Percept, score_threshold: float = 0.3, count: int = 32) -> Detections:
     """Find objects as peaks of the heat map (CenterNet, https://arxiv.org/abs/1904.07850).
 
+    Of peaks of one class whose boxes agree only the best counts (Fast NMS of YOLACT,
+    https://arxiv.org/abs/1904.02689).
+
     Args:
         percept: from `step`, or frames of a clip flattened.
         score_threshold: what a valid detection scores at least.
@@ -49,9 +53,14 @@ def detections(percept: Percept, score_threshold: float = 0.3, count: int = 32) 
     heat = torch.sigmoid(percept.heat.float())
     peaks = heat * (F.max_pool2d(heat, 3, stride=1, padding=1) == heat)
     _, classes, rows, columns = heat.shape
-    score, index = peaks.flatten(1).topk(min(count, classes * rows * columns))
+    score, index = peaks.flatten(1).topk(min(2 * count, classes * rows * columns))
     cell = index % (rows * columns)
     box = _corners(_pick(percept.box, cell), cell, rows, columns)
+    score, best = _without_repetitions(score, index // (rows * columns), box).topk(
+        min(count, score.shape[1])
+    )
+    index, cell = index.gather(1, best), cell.gather(1, best)
+    box = box.gather(1, best[..., None].expand(-1, -1, 4))
     mask = _masks(_pick(percept.mask_coefficients, cell), percept.mask_prototypes, box)
     return Detections(
         valid=score >= score_threshold,
@@ -102,6 +111,13 @@ def centre_to_corners(box: Tensor) -> Tensor:
     """Turn boxes (..., 4) from centre x, y, width, height to left, top, right, bottom."""
     centre, size = torch.split(box, 2, dim=-1)
     return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
+
+
+def _without_repetitions(score: Tensor, classes: Tensor, box: Tensor) -> Tensor:
+    """Return the scores (B, K), best first, 0 where a better one has the same class and place."""
+    same = (box_iou(box, box) > SAME_IOU) & (classes[:, :, None] == classes[:, None])
+    better = torch.tril(torch.ones_like(same), diagonal=-1)  # row k: those before it
+    return score.masked_fill((same & better).any(dim=-1), 0.0)
 
 
 def _pick(maps: Tensor, cell: Tensor) -> Tensor:

@@ -42,7 +42,9 @@ class Percept(NamedTuple):
     visible: Tensor  # (..., P) logits: the object is seen in this frame, not hidden
     probe_classes: Tensor  # (..., P, C) logits
     probe_box: Tensor  # (..., P, 4) centre x, y, width, height as fractions of the image
-    probe_position: Tensor  # (..., P, 3) m in the camera frame
+    probe_position: Tensor  # (..., P, 3) m in the camera frame, carried and corrected
+    probe_velocity: Tensor  # (..., P, 3) m/s in the camera frame, of the object in the world
+    probe_gain: Tensor  # (..., P) logits: how much of the position is what is seen now
     probe_motion: Tensor  # (..., P) logits: moves in the world
     # On the frame.
     place: Tensor  # (..., E) unit: where this is
@@ -105,7 +107,7 @@ def _distances(x: Tensor) -> Tensor:
 
 
 class ProbeHeads(nn.Module):
-    """What each memory probe says about its object."""
+    """What each memory probe says about its object; the position is what it measures now."""
 
     def __init__(self, config: PervFormerConfig):
         super().__init__()
@@ -116,18 +118,21 @@ class ProbeHeads(nn.Module):
             "probe_box": 4,
             "probe_position": 3,
             "probe_motion": 1,
+            "probe_velocity": 3,
+            "probe_gain": 1,
         }
         self.hidden = nn.Linear(config.width, config.width)
         self.out = nn.Linear(config.width, sum(self.sizes.values()))
         nn.init.zeros_(self.out.bias)
         nn.init.constant_(self.out.bias.data[0], PRESENCE_BIAS)
-        nn.init.constant_(self.out.bias.data[-2], START_DISTANCE)
+        position = sum(list(self.sizes.values())[:4])
+        nn.init.constant_(self.out.bias.data[position + 2], START_DISTANCE)
 
     def forward(self, probes: Tensor) -> dict[str, Tensor]:
         """Return the probe half of a Percept from (M, P, D)."""
         x = self.out(F.gelu(self.hidden(probes), approximate="tanh"))
         said = dict(zip(self.sizes, x.split(list(self.sizes.values()), dim=-1), strict=True))
-        for name in ("presence", "visible", "probe_motion"):
+        for name in ("presence", "visible", "probe_motion", "probe_gain"):
             said[name] = said[name].squeeze(-1)
         said["probe_box"] = torch.sigmoid(said["probe_box"])
         return said

@@ -18,6 +18,7 @@ from pervformer_ros.model.pervformer import MemoryState, PervFormer, VideoInput
 from pervformer_ros.model.probes import ProbeUpdate, propose
 
 Floats = NDArray[np.float32]
+Array = NDArray[np.float64]
 
 
 class StateError(ValueError):
@@ -135,6 +136,8 @@ class Perceiver:
         state: MemoryState,
         update: ProbeUpdate | None = None,
         reset: bool = False,
+        K: Array | None = None,
+        T_now_before: Array | None = None,
     ) -> tuple[PerceptArrays, MemoryState]:
         """Perceive one image.
 
@@ -145,6 +148,9 @@ class Perceiver:
             state: the memory after that frame, or `init_state()`.
             update: what that frame proposed for the probes, or None to leave them as they are.
             reset: True where nothing that was seen before counts any more.
+            K: (3, 3) intrinsics of rgb in pixels, or None where unknown.
+            T_now_before: (4, 4) moves points from the camera of the frame before to this one's, or
+                None where unknown. With both, what the camera's own motion explains is known.
 
         Returns:
             The percept and the memory after this frame; `state` itself is left as it was.
@@ -164,6 +170,8 @@ class Perceiver:
             rgb=colour,
             inverse_depth=inverse_depth,
             depth_valid=valid,
+            camera=self._camera(K, rgb.shape[:2]),
+            ego=self._ego(K, T_now_before),
             dt=torch.tensor([dt_s], dtype=torch.float32, device=self.device),
             reset=torch.zeros(1, dtype=torch.bool, device=self.device),
             birth=update.birth,
@@ -216,6 +224,21 @@ class Perceiver:
         metres = torch.from_numpy(depth[rows][:, columns]).to(self.device)[None, None]
         valid = torch.isfinite(metres) & (metres > 0)
         return colour, 1.0 / metres.masked_fill(~valid, 1.0), valid.float()
+
+    def _camera(self, K: Array | None, size: tuple[int, ...]) -> Tensor:
+        """Return the intrinsics (1, 4) for the model's image."""
+        height, width = self.model.config.image_size
+        if K is None:
+            return torch.tensor([[width, width, width / 2, height / 2]], device=self.device)
+        x, y = width / size[1], height / size[0]
+        values = [K[0, 0] * x, K[1, 1] * y, (K[0, 2] + 0.5) * x - 0.5, (K[1, 2] + 0.5) * y - 0.5]
+        return torch.tensor([values], dtype=torch.float32, device=self.device)
+
+    def _ego(self, K: Array | None, T_now_before: Array | None) -> Tensor:
+        """Return the camera's motion (1, 3, 4), zeros where it is unknown."""
+        if K is None or T_now_before is None:
+            return torch.zeros(1, 3, 4, device=self.device)
+        return torch.tensor(T_now_before[None, :3], dtype=torch.float32, device=self.device)
 
     def _report(
         self, percept: Percept, update: ProbeUpdate, size: tuple[int, int]

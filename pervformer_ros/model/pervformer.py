@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from pervformer_ros.model.blocks import NORM_EPS, Block, RecurrentState
 from pervformer_ros.model.config import PervFormerConfig, create_config
+from pervformer_ros.model.egomotion import HALF, carry, change, shrink
 from pervformer_ros.model.heads import Heads, Percept
 from pervformer_ros.model.probes import ProbeTokens, alive_after, alive_through
-from pervformer_ros.model.stems import ConvStem, PatchStem
+from pervformer_ros.model.stems import MAX_INVERSE_DEPTH, ConvStem, PatchStem
 
 
 class VideoInput(NamedTuple):
@@ -20,6 +21,9 @@ class VideoInput(NamedTuple):
     rgb: Tensor  # (..., 3, H, W) in [0, 1]
     inverse_depth: Tensor  # (..., 1, H, W) 1/m, read where depth is valid
     depth_valid: Tensor  # (..., 1, H, W) 1 where there is depth, 0 where there is none
+    camera: Tensor  # (..., 4) fx, fy, cx, cy in pixels of this image
+    # (..., 3, 4) moves points from the camera of the frame before to this one's; zeros = unknown
+    ego: Tensor
     dt: Tensor  # (...) s since the frame before
     reset: Tensor  # (...) bool: nothing before this frame belongs to it
     birth: Tensor  # (..., P) bool: the probe takes the object at birth_box, and forgets its last
@@ -42,6 +46,8 @@ class MemoryState(NamedTuple):
     conv: Tensor  # (L, B, K - 1, N, R) float32, the last inputs of the convolutions
     fresh: Tensor  # (B,) bool: nothing has been seen yet
     alive: Tensor  # (B, P) bool: the probe holds an object
+    position: Tensor  # (B, P, 3) m in the camera frame, float32, of the probes' objects
+    seen: Tensor  # (B, 2, H/2, W/2) float32, grey and inverse depth of the last frame
 
 
 class Encoded(NamedTuple):
@@ -51,6 +57,7 @@ class Encoded(NamedTuple):
     features: Tensor  # (..., N, D)
     skip: Tensor  # (..., C, h8, w8) from the stem
     alive: Tensor  # (..., P) bool
+    anew: Tensor  # (..., P) bool: the probe's past ends before this frame
 
 
 class PervFormer(nn.Module):
@@ -81,6 +88,10 @@ class PervFormer(nn.Module):
             ),
             fresh=torch.ones(batch, dtype=torch.bool, device=device),
             alive=torch.zeros(batch, config.probes, dtype=torch.bool, device=device),
+            position=torch.zeros(batch, config.probes, 3, device=device),
+            seen=torch.zeros(
+                batch, 2, *(size // HALF for size in config.image_size), device=device
+            ),
         )
 
     def forward(self, clip: VideoInput, state: MemoryState) -> tuple[Percept, MemoryState]:
@@ -92,8 +103,14 @@ class PervFormer(nn.Module):
         """
         encoded, state = self.encode(clip, state)
         batch = clip.dt.shape
-        percept = self.heads(*(x.flatten(0, 1) for x in encoded[1:]))
-        return Percept(*(torch.unflatten(x, 0, batch) for x in percept)), state
+        percept = self.heads(*(x.flatten(0, 1) for x in encoded[1:4]))
+        percept = Percept(*(torch.unflatten(x, 0, batch) for x in percept))
+        positions = []
+        for t in range(batch[1]):
+            position = self._carry(percept.at(t), encoded.anew[:, t], clip.at(t), state.position)
+            state = state._replace(position=position)
+            positions.append(position)
+        return percept._replace(probe_position=torch.stack(positions, dim=1)), state
 
     def step(self, frame: VideoInput, state: MemoryState) -> tuple[Percept, MemoryState]:
         """Perceive one frame, to the same numbers as `forward`.
@@ -103,16 +120,25 @@ class PervFormer(nn.Module):
             state: the memory before the frame.
         """
         encoded, state = self.encode_step(frame, state)
-        percept: Percept = self.heads(*encoded[1:])
-        return percept, state
+        percept: Percept = self.heads(*encoded[1:4])
+        position = self._carry(percept, encoded.anew, frame, state.position)
+        return percept._replace(probe_position=position), state._replace(position=position)
 
     def encode(self, clip: VideoInput, state: MemoryState) -> tuple[Encoded, MemoryState]:
         """Run a clip through stem and trunk, without the heads."""
         fresh = torch.cat([state.fresh[:, None], torch.zeros_like(clip.reset[:, 1:])], dim=1)
         reset = (clip.reset | fresh)[..., None]  # (B, T, 1)
         alive = alive_through(state.alive, reset, clip.birth, clip.release)
-        flat = (x.flatten(0, 1) for x in (*clip[:3], clip.birth, clip.birth_box, alive))
-        tokens, skip = self._tokens(*flat)
+        rgb, inverse_depth, valid, camera, ego, birth, birth_box = (
+            x.flatten(0, 1) for x in (*clip[:5], clip.birth, clip.birth_box)
+        )
+        rgb, inverse_depth, valid = self._images(rgb, inverse_depth, valid)
+        now = torch.unflatten(shrink(rgb, inverse_depth), 0, alive.shape[:2])
+        before = torch.cat([state.seen[:, None], now[:, :-1]], dim=1)
+        changed = change(now.flatten(0, 1), before.flatten(0, 1), ego, camera)
+        changed = changed.masked_fill(reset.flatten()[:, None, None, None], 0.0)
+        images = (rgb, inverse_depth, valid, changed)
+        tokens, skip = self._tokens(*images, birth, birth_box, alive.flatten(0, 1))
         x = tokens = torch.unflatten(tokens, 0, alive.shape[:2])
         elapsed, forget = self._elapsed(clip.dt), self._forget(reset, clip.birth | clip.release)
         states = []
@@ -120,32 +146,61 @@ class PervFormer(nn.Module):
             x, after = block(x, elapsed, forget, RecurrentState(h, conv))
             states.append(after)
         skip = torch.unflatten(skip, 0, alive.shape[:2])
-        return Encoded(tokens, self.norm(x), skip, alive), _stack(states, alive[:, -1])
+        anew = forget[..., self.config.tokens - self.config.probes :]
+        after_clip = MemoryState(*_stack(states), alive.new_zeros(len(alive)), alive[:, -1],
+                                 state.position, now[:, -1])  # fmt: skip
+        return Encoded(tokens, self.norm(x), skip, alive, anew), after_clip
 
     def encode_step(self, frame: VideoInput, state: MemoryState) -> tuple[Encoded, MemoryState]:
         """Run one frame through stem and trunk, without the heads."""
         reset = (frame.reset | state.fresh)[:, None]  # (B, 1)
         alive = alive_after(state.alive, reset, frame.birth, frame.release)
-        tokens, skip = self._tokens(*frame[:3], frame.birth, frame.birth_box, alive)
+        rgb, inverse_depth, valid = self._images(*frame[:3])
+        now = shrink(rgb, inverse_depth)
+        changed = change(now, state.seen, frame.ego, frame.camera)
+        changed = changed.masked_fill(reset[..., None, None], 0.0)
+        images = (rgb, inverse_depth, valid, changed)
+        tokens, skip = self._tokens(*images, frame.birth, frame.birth_box, alive)
         x = tokens
         elapsed, forget = self._elapsed(frame.dt), self._forget(reset, frame.birth | frame.release)
         states = []
         for block, h, conv in zip(self.blocks, state.h, state.conv, strict=True):
             x, after = block.step(x, elapsed, forget, RecurrentState(h, conv))  # type: ignore[operator]
             states.append(after)
-        return Encoded(tokens, self.norm(x), skip, alive), _stack(states, alive)
+        anew = forget[..., self.config.tokens - self.config.probes :]
+        after = MemoryState(
+            *_stack(states), alive.new_zeros(len(alive)), alive, state.position, now
+        )
+        return Encoded(tokens, self.norm(x), skip, alive, anew), after
+
+    def _images(
+        self, rgb: Tensor, inverse_depth: Tensor, valid: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the images in the weights' type; depth counts only where it is valid."""
+        dtype = self.position.dtype
+        seen = valid > 0.5
+        inverse_depth = inverse_depth.clamp(0.0, MAX_INVERSE_DEPTH).masked_fill(~seen, 0.0)
+        return rgb.to(dtype), inverse_depth.to(dtype), seen.to(dtype)
+
+    def _carry(self, percept: Percept, anew: Tensor, frame: VideoInput, position: Tensor) -> Tensor:
+        """Return the positions (B, P, 3) of the probes' objects in one frame."""
+        gain = torch.sigmoid(percept.probe_gain.float()).masked_fill(anew, 1.0)
+        velocity, measured = percept.probe_velocity.float(), percept.probe_position.float()
+        dt = frame.dt.float().clamp(min=0.0)
+        return carry(measured, gain, velocity, frame.ego.float(), dt, position)
 
     def _tokens(
         self,
         rgb: Tensor,
         inverse_depth: Tensor,
         valid: Tensor,
+        changed: Tensor,
         birth: Tensor,
         birth_box: Tensor,
         alive: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Return the trunk's input (M, N, D) and the stem's features (M, C, h8, w8)."""
-        grid, skip = self.stem(rgb.to(self.position.dtype), inverse_depth, valid)
+        grid, skip = self.stem(rgb, inverse_depth, valid, changed.to(rgb.dtype))
         tokens = [grid.flatten(2).transpose(1, 2) + self.position]
         if self.class_token is not None:
             tokens.insert(0, self.class_token.expand(len(rgb), 1, -1))
@@ -165,10 +220,10 @@ class PervFormer(nn.Module):
         return torch.cat([reset.expand(*reset.shape[:-1], still), reset | changed], dim=-1)
 
 
-def _stack(states: list[RecurrentState], alive: Tensor) -> MemoryState:
-    """Return the memory after a frame, from the states of the blocks."""
+def _stack(states: list[RecurrentState]) -> tuple[Tensor, Tensor]:
+    """Return h and conv of a MemoryState, from the states of the blocks."""
     h, conv = (torch.stack(x) for x in zip(*states, strict=True))
-    return MemoryState(h, conv, fresh=alive.new_zeros(len(alive)), alive=alive)
+    return h, conv
 
 
 def create_model(name: str, **overrides: Any) -> PervFormer:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pervformer_ros.model.config import FINE, PATCH, PervFormerConfig
+from pervformer_ros.model.egomotion import CHANGE_CHANNELS, HALF
 
 MAX_INVERSE_DEPTH = 10.0  # 1/m; nothing nearer than 10 cm
 
@@ -46,6 +47,7 @@ class ConvStem(nn.Module):
         self.skip_channels = eighth
         self.to_half = nn.Conv2d(5, half, 3, stride=2, padding=1)
         self.to_quarter = nn.Conv2d(half, quarter, 3, stride=2, padding=1)
+        self.change = nn.Conv2d(CHANGE_CHANNELS, quarter, 3, stride=2, padding=1, bias=False)
         self.quarter = ResidualConv(quarter)
         self.to_eighth = nn.Conv2d(quarter, eighth, 3, stride=2, padding=1)
         self.eighth = ResidualConv(eighth)
@@ -53,11 +55,14 @@ class ConvStem(nn.Module):
         self.to_tokens = nn.Conv2d(eighth, config.width, 3, stride=2, padding=1)
         for layer in (self.to_half, self.to_quarter, self.to_eighth):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(self.change.weight)
 
-    def forward(self, rgb: Tensor, inverse_depth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, rgb: Tensor, inverse_depth: Tensor, valid: Tensor, change: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return tokens (M, D, H/16, W/16) and features (M, C, h8, w8)."""
         x = _stack(2.0 * rgb - 1.0, inverse_depth, valid)
-        x = self.to_quarter(F.silu(self.to_half(x)))
+        x = self.to_quarter(F.silu(self.to_half(x))) + self.change(change)
         x = self.eighth(self.to_eighth(F.silu(self.quarter(x))))
         x = F.silu(self.norm(x))
         return self.to_tokens(x), x
@@ -66,7 +71,7 @@ class ConvStem(nn.Module):
 class PatchStem(nn.Module):
     """TRecViT's patch embedding of the colours; depth is added by an embedding of its own.
 
-    The depth embedding starts at zero, so that weights trained on colour alone are unaffected.
+    What depth and change add starts at zero: weights trained on colour alone are unaffected.
     """
 
     def __init__(self, config: PervFormerConfig):
@@ -75,18 +80,21 @@ class PatchStem(nn.Module):
         self.embedding = nn.Conv2d(3, config.width, PATCH, stride=PATCH)
         self.depth_embedding = nn.Conv2d(2, config.width, PATCH, stride=PATCH, bias=False)
         self.skip = nn.Conv2d(5, self.skip_channels, FINE, stride=FINE)
-        nn.init.zeros_(self.depth_embedding.weight)
+        step = PATCH // HALF
+        self.change = nn.Conv2d(CHANGE_CHANNELS, config.width, step, stride=step, bias=False)
+        for layer in (self.depth_embedding, self.change):
+            nn.init.zeros_(layer.weight)
 
-    def forward(self, rgb: Tensor, inverse_depth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, rgb: Tensor, inverse_depth: Tensor, valid: Tensor, change: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return tokens (M, D, H/16, W/16) and features (M, C, h8, w8)."""
         x = _stack(rgb, inverse_depth, valid)
-        tokens = self.embedding(x[:, :3]) + self.depth_embedding(x[:, 3:])
+        tokens = self.embedding(x[:, :3]) + self.depth_embedding(x[:, 3:]) + self.change(change)
         return tokens, F.silu(self.skip(x))
 
 
 def _stack(rgb: Tensor, inverse_depth: Tensor, valid: Tensor) -> Tensor:
-    """Return the five input channels; depth counts only where it is valid, whatever it holds."""
-    valid = valid > 0.5
-    inverse_depth = inverse_depth.clamp(0.0, MAX_INVERSE_DEPTH).masked_fill(~valid, 0.0)
-    x = torch.cat([rgb, inverse_depth.to(rgb.dtype), valid.to(rgb.dtype)], dim=1)
+    """Return the five input channels."""
+    x = torch.cat([rgb, inverse_depth, valid], dim=1)
     return x.contiguous(memory_format=torch.channels_last)

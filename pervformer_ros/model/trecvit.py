@@ -6,23 +6,27 @@ Names and layouts are those of https://github.com/google-deepmind/trecvit. The c
 ("decoder/...") has no place in a PervFormer and is left out.
 """
 
+import datetime
+import hashlib
 from collections.abc import Iterator
 from math import isqrt
 from pathlib import Path
 from typing import TypeAlias
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pervformer_ros.model.checkpoint import CheckpointError
+from pervformer_ros.model.card import write_card
+from pervformer_ros.model.checkpoint import CheckpointError, save_model
 from pervformer_ros.model.config import PATCH, PervFormerConfig, create_config
 from pervformer_ros.model.pervformer import PervFormer
 
 Arrays: TypeAlias = dict[str, NDArray[np.float32]]
 
+SOURCE = "https://github.com/google-deepmind/trecvit"
 _FIRST_TIME = "encoder/residualblock_00/recurrent_block"
 _FIRST_SPACE = "encoder/encoderblock_0"
 _DECODER = "decoder/"
@@ -47,7 +51,12 @@ def load_trecvit(
         config = _infer_config(arrays, image_size, probes)
         model = PervFormer(config)
         converted = dict(_convert(arrays, config))
-    except (KeyError, IndexError, ValueError) as error:
+    except KeyError as error:
+        raise CheckpointError(
+            f"{path} is not a TRecViT checkpoint that fits: it has no {error.args[0]}; give an "
+            "official .npz"
+        ) from error
+    except (IndexError, ValueError, RuntimeError) as error:  # an array of another shape
         raise CheckpointError(
             f"{path} is not a TRecViT checkpoint that fits ({error}): give an official .npz, and "
             "the image_size it was trained on"
@@ -60,17 +69,63 @@ def load_trecvit(
     return model.eval()
 
 
+def import_trecvit(
+    path: Path | str,
+    out: Path | str,
+    image_size: tuple[int, int] | None = None,
+    probes: int = 0,
+    seed: int = 0,
+) -> PervFormer:
+    """Save an official TRecViT checkpoint as a PervFormer checkpoint, with its model card.
+
+    The checkpoint counts as untrained: its trunk is TRecViT's, but what tells objects is random.
+
+    Args:
+        path: the .npz file.
+        out: the .safetensors file to write; its card is written beside it.
+        image_size: as in `load_trecvit`.
+        probes: as in `load_trecvit`.
+        seed: what probes and heads come from; the caller's random numbers are left as they are.
+
+    Raises:
+        CheckpointError: if the file is missing, broken, or not a TRecViT checkpoint.
+    """
+    path = Path(path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = load_trecvit(path, image_size, probes)
+    card = {
+        "data": f"the trunk: as the official TRecViT checkpoint {path.name} of {SOURCE}; "
+        "heads, probes and depth: none, they are untrained",
+        "seeds": [seed],
+        "steps": 0,
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "source": {
+            "project": SOURCE,
+            "file": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        },
+        "heads": "untrained",
+    }
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    save_model(out, model, trained=False, card=card)
+    write_card(out)
+    return model
+
+
 def _read(path: Path) -> Arrays:
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}: give the path of a TRecViT .npz")
     try:
+        if not is_zipfile(path):
+            raise BadZipFile("it is no zip archive")
         with np.load(path, allow_pickle=False) as file:
             return {
                 name: file[name].astype(np.float32)
                 for name in file.files
                 if not name.startswith(_DECODER)
             }
-    except (BadZipFile, OSError, ValueError, EOFError, AttributeError) as error:
+    except (BadZipFile, OSError, ValueError, TypeError, EOFError, AttributeError) as error:
         raise CheckpointError(
             f"{path} is broken or not an .npz file ({error}): download it again"
         ) from error

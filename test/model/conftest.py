@@ -1,8 +1,6 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,14 +19,3 @@ def _one_thread_and_a_fixed_seed() -> Iterator[None]:
         torch.manual_seed(0)
         yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def trecvit_fixture() -> Path:
-    """Return the folder of numbers that the official TRecViT computed."""
-    repository = Path(__file__).parents[2]
-    data = Path(os.environ.get("PERVFORMER_TEST_DATA", repository.parent / "shared" / "data"))
-    folder = data / "trecvit_fixture"
-    if not (folder / "io.npz").is_file():
-        pytest.skip(f"no TRecViT fixture at {folder}: point PERVFORMER_TEST_DATA at its parent")
-    return folder

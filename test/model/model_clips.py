@@ -39,6 +39,9 @@ def random_clip(
         rgb=uniform(3, height, width),
         inverse_depth=2.0 * uniform(1, height, width),
         depth_valid=(uniform(1, height, width) < 0.8).float(),
+        camera=torch.tensor([0.8 * width, 0.8 * width, width / 2, height / 2])
+        * (0.9 + 0.2 * uniform(4)),
+        ego=torch.eye(3, 4) + 0.02 * (uniform(3, 4) - 0.5),
         dt=0.3 * uniform(),
         reset=uniform() < events,
         birth=uniform(probes) < events,

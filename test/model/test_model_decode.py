@@ -38,6 +38,8 @@ def empty_percept() -> Percept:
         probe_box=torch.zeros(1, PROBES, 4),
         probe_position=torch.zeros(1, PROBES, 3),
         probe_motion=torch.zeros(1, PROBES),
+        probe_velocity=torch.zeros(1, PROBES, 3),
+        probe_gain=torch.zeros(1, PROBES),
         place=torch.ones(1, 1),
     )
 
@@ -58,6 +60,19 @@ def test_a_peak_is_an_object_with_everything_of_its_cell() -> None:
     # The cell's centre is at pixel (5.5 * 8, 3.5 * 8) = (44, 28).
     torch.testing.assert_close(found.box[0, 0] * IMAGE, torch.tensor([32.0, 22.0, 64.0, 38.0]))
     assert found.embedding[0, 0].tolist() == [0.0, 1.0, 0.0, 0.0]
+
+
+def test_two_peaks_of_one_object_are_one() -> None:
+    percept = empty_percept()
+    sides = {3: (14.0, 20.0), 5: (30.0, 4.0)}  # the same box from two cells, 16 pixels apart
+    for column, (left, right) in sides.items():
+        percept.heat[0, 2, 3, column] = float(column)
+        percept.box[0, :, 3, column] = torch.tensor([left, 10.0, right, 10.0]) / IMAGE
+    found = detections(percept, count=4)
+    assert found.valid.tolist() == [[True, False, False, False]]
+    assert found.score[0, 0] == torch.sigmoid(torch.tensor(5.0))
+    percept.heat[0, 1, 3, 3] = 3.0  # of another class it may well be another object
+    assert detections(percept, count=4).valid.sum() == 2
 
 
 def test_objects_come_best_first_and_neighbours_give_way() -> None:

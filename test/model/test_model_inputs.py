@@ -72,6 +72,8 @@ def test_outputs_have_the_shapes_they_say() -> None:
         "probe_box": (6, 4),
         "probe_position": (6, 3),
         "probe_motion": (6,),
+        "probe_velocity": (6, 3),
+        "probe_gain": (6,),
         "place": (32,),
     }
 

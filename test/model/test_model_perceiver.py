@@ -106,6 +106,8 @@ def test_masks_are_enlarged_bilinearly(perceiver: Perceiver) -> None:
         rgb=torch.from_numpy(rgb).permute(2, 0, 1)[None] / 255,
         inverse_depth=nothing,
         depth_valid=nothing,
+        camera=torch.ones(1, 4),
+        ego=torch.zeros(1, 3, 4),
         dt=torch.zeros(1),
         reset=torch.ones(1, dtype=torch.bool),
         **ProbeUpdate.none(1, 6)._asdict(),

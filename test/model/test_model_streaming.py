@@ -110,8 +110,9 @@ def test_videos_side_by_side_do_not_mix() -> None:
     for b in range(3):
         alone = run_clip(model, VideoInput(*(x[b : b + 1] for x in clip)))
         percept = Percept(*(x[b : b + 1] for x in together[0]))
-        h, conv, fresh, alive = together[1]
-        state = MemoryState(h[:, b : b + 1], conv[:, b : b + 1], fresh[b : b + 1], alive[b : b + 1])
+        h, conv, *rest = together[1]
+        only = slice(b, b + 1)
+        state = MemoryState(h[:, only], conv[:, only], *(x[only] for x in rest))
         assert_same(alone, (percept, state))
 
 
