@@ -145,10 +145,10 @@ class Episode:
             return Movers()
         return Movers(merge(meshes), np.concatenate(ids))
 
-    def shots(self) -> Iterator[Shot]:
-        """Render the frames in order."""
+    def shots(self, first: int = 0, every: int = 1) -> Iterator[Shot]:
+        """Render the frames in order, from `first` on, and of those every so many."""
         sensor = Sensor(self._sensor_config, self.camera, self.seed)
-        for index in range(len(self)):
+        for index in range(first, len(self), every):
             tick = index * TICKS_PER_FRAME
             T_map_base, render = self.T_map_base(tick), self.render(tick)
             rgb = sensor.colour(render, index, self._yaw_rate(tick), float(self.log.cover[tick]))

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training data: one compact file per episode, made by several processes, resumable.
 
-A shard is a NumPy .npz of F frames of one scenario and seed:
+A shard is a NumPy .npz of F frames of one scenario and seed, from a moment drawn from the seed. Of
+odd seeds it holds every other frame: twice the world for the same work, at two frame rates.
 
     jpeg, jpeg_ends   colour images one after the other (uint8), and where each ends (F,)
     depth             (F, H, W) uint16 millimetres, as measured
@@ -35,9 +36,13 @@ from rich.progress import Progress
 
 from pervformer_ros.geometry import Array
 from pervformer_ros.sim.boxes import BodyBoxes
-from pervformer_ros.sim.episode import Episode
+from pervformer_ros.sim.episode import FRAME_RATE, Episode
 from pervformer_ros.sim.messages import JPEG_QUALITY
+from pervformer_ros.sim.rng import stream
 from pervformer_ros.sim.scenario import find, names
+
+# No shard needs a story to be told for longer than this, in seconds.
+LATEST_END = 150.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,22 @@ class ShardPlan:
     def file_name(self) -> str:
         """Name of the file within its folder."""
         return f"{self.scenario}-{self.seed:06d}-{self.seconds:g}s.npz"
+
+    @property
+    def every(self) -> int:
+        """How many frames the next one is away."""
+        return 1 + self.seed % 2
+
+    @property
+    def span(self) -> float:
+        """Seconds of the scenario that the shard's frames are spread over."""
+        return self.seconds * self.every
+
+    @property
+    def start(self) -> float:
+        """Seconds into the scenario at which it begins."""
+        latest = min(find(self.scenario).seconds, LATEST_END) - self.span
+        return float(stream(self.seed, "shard").uniform(0.0, max(latest, 0.0)))
 
 
 def plan(scenarios: Sequence[str], seeds: Sequence[int], seconds: float) -> list[ShardPlan]:
@@ -90,11 +111,11 @@ def make_shard(task: tuple[ShardPlan, Path]) -> Path:
     """Render one shard into its file."""
     shard, path = task
     cv2.setNumThreads(1)
-    episode = Episode(shard.scenario, shard.seed, shard.seconds)
+    episode = Episode(shard.scenario, shard.seed, shard.start + shard.span)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with scratch.open("wb") as file:
-            np.savez_compressed(file, **_render(episode))
+            np.savez_compressed(file, **_render(episode, shard))
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
@@ -110,12 +131,14 @@ def _run(tasks: list[tuple[ShardPlan, Path]], workers: int) -> Iterator[Path]:
         yield from pool.imap_unordered(make_shard, tasks)
 
 
-def _render(episode: Episode) -> dict[str, Any]:
+def _render(episode: Episode, shard: ShardPlan) -> dict[str, Any]:
     """Return the arrays of a shard."""
     boxes = BodyBoxes(episode.bodies, episode.log)
     bodies = range(1, len(episode.bodies))
     jpegs, frames = [], []
-    for shot in episode.shots():
+    # A scenario may end before its time: then the shard is its last part.
+    first = min(round(shard.start * FRAME_RATE), len(episode) - round(shard.span * FRAME_RATE))
+    for shot in episode.shots(max(first, 0), shard.every):
         assert shot.frame.depth is not None
         bgr = cv2.cvtColor(shot.frame.rgb, cv2.COLOR_RGB2BGR)
         jpegs.append(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])

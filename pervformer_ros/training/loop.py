@@ -1,0 +1,276 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The training run: resumable, logged, the same for the same seed; one process or several."""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from pervformer_ros.model import PervFormer, create_model, load_model, save_model
+from pervformer_ros.model.pervformer import MemoryState
+from pervformer_ros.training.learner import Learner
+from pervformer_ros.training.losses import total
+from pervformer_ros.training.streams import Batch, batches, in_background
+
+RUN_FILE = "run.pt"
+WEIGHTS_FILE = "model.safetensors"
+LOG_EVERY = 10  # steps
+WARM_UP = 100  # steps
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """What is learned, from what, and for how long.
+
+    shards: folder of the training data.
+    out: folder of the run: its state, weights and logs.
+    variant: "full", "no_probes" (TRecViT) or "per_frame".
+    window: (height, width) that is looked through; the whole image for probes and places.
+    shrink: by how much what is seen there is made smaller: 2 learns the first things far sooner.
+    rounds: in each, all streams begin anew.
+    streams: at once, in each process. segment: frames of a stream. chunk: frames that are learned
+    from at once; the state is carried from one to the next.
+    init: weights to begin with, as far as they fit.
+    hours: stop after so long, however far it is; the schedule follows the clock then.
+    """
+
+    shards: Path
+    out: Path
+    model: str = "small"
+    variant: str = "full"
+    window: tuple[int, int] = (240, 320)
+    shrink: int = 1
+    rounds: int = 1000
+    streams: int = 8
+    segment: int = 64
+    chunk: int = 8
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    clip_norm: float = 5.0
+    average: float = 0.99
+    seed: int = 0
+    init: Path | None = None
+    device: str = "cpu"
+    bf16: bool = True
+    hours: float | None = None
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "no_probes": {"probes": 0},
+    "per_frame": {"recurrence": False},
+}
+
+
+class Trainer:
+    """One training run. Where torchrun started several processes, their gradients are averaged."""
+
+    def __init__(self, config: TrainConfig):
+        self.config = config
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        torch.manual_seed(config.seed)
+        model = create_model(config.model, **VARIANTS[config.variant])
+        self._before: dict[str, Any] | None = None
+        if config.init is not None:
+            first = load_model(config.init)
+            adopt(model, first.model)
+            self._before = dict(first.info.card)
+        self.model = model.to(config.device)
+        self.average = create_model(config.model, **VARIANTS[config.variant]).to(config.device)
+        self.average.load_state_dict(model.state_dict())
+        seen = config.window[0] // config.shrink, config.window[1] // config.shrink
+        self.learner = Learner(self.model, seen)
+        self.optimiser = torch.optim.AdamW(
+            _groups(self.model, config.weight_decay), config.learning_rate, (0.9, 0.98)
+        )
+        self.round = self.step = 0
+        self.seconds = 0.0
+        self._resume()
+
+    def run(self, report: Callable[[int, int, dict[str, float]], None]) -> None:
+        """Train to the end; `report` is called with (round, rounds, losses) now and then."""
+        config = self.config
+        config.out.mkdir(parents=True, exist_ok=True)
+        log = self._log()
+        started, before = time.monotonic(), self.seconds
+        state: MemoryState | None = None
+        sums: dict[str, float] = {}
+        steps = math.ceil(config.segment / config.chunk)
+        for number, index, batch in in_background(self._batches):
+            self.seconds = before + time.monotonic() - started
+            share = self._share(number + index / steps)
+            if share >= 1.0:
+                break
+            if index == 0:
+                state = self.learner.init_state(config.streams)
+            assert state is not None
+            losses, state = self._learn(_to(batch, config.device), state, share)
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value / LOG_EVERY
+            if self.step % LOG_EVERY == 0:
+                if log is not None:
+                    for name, value in sums.items():
+                        log.add_scalar(name, value, self.step)
+                report(number, config.rounds, sums)
+                sums = {}
+            if index == steps - 1:
+                self.round = number + 1
+                self._save()
+        self._save()
+        if log is not None:
+            log.close()
+
+    def _learn(
+        self, batch: Batch, state: MemoryState, share: float
+    ) -> tuple[dict[str, float], MemoryState]:
+        """Take one step on one chunk."""
+        config = self.config
+        rate = config.learning_rate * min(1.0, (self.step + 1) / WARM_UP)
+        rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        kind = torch.device(config.device).type
+        precision = torch.autocast(kind, torch.bfloat16) if config.bf16 else nullcontext()
+        with precision:
+            percept, state = self.learner(batch, state)
+        losses = self.learner.losses(batch, percept)
+        self.optimiser.zero_grad(set_to_none=True)
+        total(losses).backward()
+        self._share_gradients()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        if torch.isfinite(norm):
+            self.optimiser.step()
+        self.step += 1
+        decay = min(config.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mine, theirs in zip(
+                self.average.parameters(), self.model.parameters(), strict=True
+            ):
+                mine.lerp_(theirs, 1 - decay)
+        found = {name: float(value.detach()) for name, value in losses.items()}
+        return found | {"norm": float(norm), "rate": rate}, MemoryState(
+            *(x.detach() for x in state)
+        )
+
+    def _share_gradients(self) -> None:
+        if self.world == 1:
+            return
+        gradients = [
+            p.grad if p.grad is not None else torch.zeros_like(p) for p in self.model.parameters()
+        ]
+        flat = torch.cat([g.flatten() for g in gradients])
+        dist.all_reduce(flat)
+        flat /= self.world
+        sizes = [g.numel() for g in gradients]
+        for p, g, part in zip(self.model.parameters(), gradients, flat.split(sizes), strict=True):
+            p.grad = part.view_as(g)
+
+    def _share(self, done: float) -> float:
+        """Return how much of the run is over: of its rounds, or of its time. All agree on it."""
+        share = done / self.config.rounds
+        if self.config.hours is not None:
+            share = max(share, self.seconds / (3600 * self.config.hours))
+        if self.world > 1:
+            agreed = torch.tensor(share)
+            dist.broadcast(agreed, 0)
+            share = float(agreed)
+        return share
+
+    def _batches(self) -> Any:
+        c = self.config
+        return batches(
+            c.shards, c.seed * 1000 + self.rank, self.round, c.rounds, c.streams, c.segment,
+            c.chunk, c.window, self.model.config, c.shrink,
+        )  # fmt: skip
+
+    def _log(self) -> Any:
+        if self.rank:
+            return None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return None
+        return SummaryWriter(str(self.config.out / "log"), purge_step=self.step)
+
+    def _save(self) -> None:
+        """Write the run's state and the averaged weights; what was there stays until they are."""
+        if self.rank:
+            return
+        out = self.config.out
+        scratch = out / f".{RUN_FILE}"
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "round": self.round,
+                "step": self.step,
+                "seconds": self.seconds,
+            },
+            scratch,
+        )
+        scratch.replace(out / RUN_FILE)
+        save_model(out / WEIGHTS_FILE, self.average, trained=True, card=self.card())
+
+    def card(self) -> dict[str, Any]:
+        """Return what is to be known about the weights; `before`: those it began with."""
+        c = self.config
+        names = sorted(path.stem for path in c.shards.glob("*.npz"))
+        seeds = sorted({int(name.split("-")[1]) for name in names})
+        settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(c).items()}
+        return {
+            "data": f"simulated warehouse, {len(names)} shards",
+            "seeds": f"{seeds[0]} to {seeds[-1]}",
+            "steps": self.step,
+            "date": date.today().isoformat(),
+            "frames": self.step * c.streams * c.chunk * self.world,
+            "hours": round(self.seconds / 3600, 3),
+            "processes": self.world,
+            "training": settings,
+            "before": self._before,
+        }
+
+    def _resume(self) -> None:
+        path = self.config.out / RUN_FILE
+        if not path.exists():
+            return
+        run = torch.load(path, map_location=self.config.device, weights_only=True)
+        self.model.load_state_dict(run["model"])
+        self.average.load_state_dict(run["average"])
+        self.optimiser.load_state_dict(run["optimiser"])
+        self.round, self.step, self.seconds = run["round"], run["step"], run["seconds"]
+
+
+def adopt(model: PervFormer, other: PervFormer) -> list[str]:
+    """Take over all weights of another model that fit; return the names of those that do not."""
+    theirs = other.state_dict()
+    mine = model.state_dict()
+    fitting = {k: v for k, v in theirs.items() if k in mine and mine[k].shape == v.shape}
+    model.load_state_dict({**mine, **fitting})
+    return sorted(set(mine) - set(fitting))
+
+
+def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Decay matrices alone: not norms, biases, learned tokens, or the recurrence's decay rates."""
+    matrices = [
+        p for n, p in model.named_parameters() if p.ndim >= 2 and n.endswith((".weight", ".w"))
+    ]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    return [{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def _to(batch: Any, device: str) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    return type(batch)(*(_to(x, device) for x in batch))

@@ -1,0 +1,236 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of each head, as losses; all of them means over what was asked."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pervformer_ros.model.decode import box_iou, centre_to_corners
+from pervformer_ros.model.heads import Percept
+from pervformer_ros.model.sampling import sample_bilinear
+from pervformer_ros.training.streams import Batch
+from pervformer_ros.training.targets import DenseTargets
+
+IDENTITY_TEMPERATURE = 0.1
+DESCRIPTOR_TEMPERATURE = 0.07
+PLACE_TEMPERATURE = 0.1
+TOO_NEAR = 1.5  # cells: a point this near to the right one is not held to be wrong
+SAME_PLACE = (1.5, 0.4)  # m, rad: two frames nearer than both show the same place
+OTHER_PLACE = (3.0, 0.8)  # two frames farther than either show different ones
+
+WEIGHTS = {
+    "heat": 1.0, "box": 2.0, "mask": 1.0, "identity": 0.5, "motion": 1.5, "keypoint": 0.5,
+    "descriptor": 0.5, "place": 0.2, "presence": 1.0, "visible": 0.5, "category": 0.5,
+    "probe_box": 2.0, "position": 1.0, "probe_motion": 0.5,
+}  # fmt: skip
+
+
+def dense_losses(percept: Percept, batch: Batch) -> dict[str, Tensor]:
+    """Return the losses of the patch heads; axes of `percept` are (B, T, ...)."""
+    said = Percept(*(x.float() if x.is_floating_point() else x for x in percept))
+    asked = batch.dense
+    return {
+        "heat": heat_loss(said.heat, asked.heat, asked.heat_weight),
+        "box": box_loss(said.box, asked.box, asked.box_weight),
+        "mask": mask_loss(said, asked),
+        "identity": identity_loss(said.embedding, asked),
+        "motion": motion_loss(said.motion, asked.motion, asked.motion_weight),
+        "keypoint": F.cross_entropy(
+            said.keypoints.flatten(0, 1), asked.keypoint.flatten(0, 1), ignore_index=-1
+        ),
+        "descriptor": descriptor_loss(said.descriptors, batch),
+    }
+
+
+def probe_losses(percept: Percept, batch: Batch) -> dict[str, Tensor]:
+    """Return the losses of the probes and of the place; axes of `percept` are (B, T, ...)."""
+    asked, alive = batch.probes, batch.probes.alive
+    held = alive & (asked.body > 0)
+    kept = held & (asked.presence > 0.5)
+    boxed = kept & asked.box_valid
+    return {
+        "presence": _binary(percept.presence, asked.presence, alive),
+        "visible": _binary(percept.visible, asked.visible, held),
+        "category": _mean(
+            F.cross_entropy(
+                percept.probe_classes.float().flatten(0, 2),
+                asked.category.flatten(),
+                reduction="none",
+            ),
+            kept.flatten(),
+        ),
+        "probe_box": probe_box_loss(percept.probe_box.float(), asked.box, boxed),
+        "position": position_loss(percept.probe_position.float(), asked.position, kept),
+        "probe_motion": _binary(percept.probe_motion, asked.motion, kept),
+    }
+
+
+def heat_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Focal loss that forgives the neighbours of a peak (CornerNet, arXiv:1808.01244, eq. 1)."""
+    log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)
+    p = torch.sigmoid(logits)
+    is_peak = target > 0.999
+    peak = -log_p * (1 - p) ** 2 * is_peak
+    rest = -log_not_p * p**2 * (1 - target) ** 4 * ~is_peak
+    weight = weight[:, :, None]
+    return ((peak + rest) * weight).sum() / (is_peak * weight).sum().clamp(min=1)
+
+
+def box_loss(sides: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """1 - GIoU (arXiv:1902.09630) of boxes that share the point their sides are measured from.
+
+    Args:
+        sides: (B, T, 4, h, w) left, top, right, bottom.
+        target: likewise.
+        weight: (B, T, h, w).
+    """
+    least, most = torch.minimum(sides, target), torch.maximum(sides, target)
+    # A cell's centre may lie outside the box: then the overlap on that axis may be nothing.
+    shared = _area(least, clamp=True)
+    union = _area(sides, clamp=True) + _area(target) - shared
+    hull = _area(most).clamp(min=1e-9)
+    giou = shared / union.clamp(min=1e-9) - (hull - union) / hull
+    return ((1 - giou) * weight).sum() / weight.sum().clamp(min=1)
+
+
+def _area(sides: Tensor, clamp: bool = False) -> Tensor:
+    left, top, right, bottom = sides.unbind(2)
+    width, height = left + right, top + bottom
+    return width.clamp(min=0) * height.clamp(min=0) if clamp else width * height
+
+
+def mask_loss(said: Percept, asked: DenseTargets) -> Tensor:
+    """Cross-entropy and Dice of the masks of objects, each within a box somewhat larger."""
+    coefficients = _at_cells(said.mask_coefficients, asked.cell)  # (B, T, O, Q)
+    logits = torch.einsum("btoq,btqhw->btohw", coefficients, said.mask_prototypes)
+    exists = asked.body > 0
+    target = (asked.instance[:, :, None] == asked.body[..., None, None]).float()
+    rows, columns = logits.shape[-2:]
+    x = (torch.arange(columns, device=logits.device) + 0.5) / columns
+    y = ((torch.arange(rows, device=logits.device) + 0.5) / rows)[:, None]
+    low, high = asked.corners[..., :2], asked.corners[..., 2:]
+    margin = 0.1 * (high - low) + 1 / columns
+    left, top = (low - margin)[..., None, None].unbind(3)
+    right, bottom = (high + margin)[..., None, None].unbind(3)
+    inside = ((x >= left) & (x <= right) & (y >= top) & (y <= bottom)).float()
+    area = inside.sum((-2, -1)).clamp(min=1)
+    cross = (F.binary_cross_entropy_with_logits(logits, target, reduction="none") * inside).sum(
+        (-2, -1)
+    )
+    p = torch.sigmoid(logits) * inside
+    dice = 1 - (2 * (p * target).sum((-2, -1)) + 1) / (
+        p.sum((-2, -1)) + (target * inside).sum((-2, -1)) + 1
+    )
+    return _mean(cross / area + dice, exists)
+
+
+def identity_loss(embedding: Tensor, asked: DenseTargets) -> Tensor:
+    """Contrast each object's embedding with all others of the batch (arXiv:2004.11362, eq. 2)."""
+    found = _at_cells(embedding, asked.cell)
+    stream = torch.arange(len(found), device=found.device)[:, None, None].expand(asked.body.shape)
+    who = torch.where(asked.body > 0, stream * 4096 + asked.body, -1).flatten()
+    keep = who >= 0
+    who, found = who[keep], F.normalize(found.flatten(0, 2)[keep], dim=-1)
+    if len(who) < 2:
+        return embedding.sum() * 0.0
+    alike = who[:, None] == who
+    itself = torch.eye(len(who), dtype=torch.bool, device=who.device)
+    logits = (found @ found.T / IDENTITY_TEMPERATURE).masked_fill(itself, -1e4)
+    positive = (alike & ~itself).float()
+    log_p = torch.log_softmax(logits, dim=1)
+    count = positive.sum(1)
+    return _mean(-(log_p * positive).sum(1) / count.clamp(min=1), count > 0)
+
+
+def motion_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy, and Dice over the frames in which something moves."""
+    cross = F.binary_cross_entropy_with_logits(
+        logits, target, weight, reduction="sum"
+    ) / weight.sum().clamp(min=1)
+    p = torch.sigmoid(logits) * weight
+    target = target * weight
+    both, either = (p * target).sum((-2, -1)), p.sum((-2, -1)) + target.sum((-2, -1))
+    moving = target.sum((-2, -1)) > 0
+    return 4 * cross + _mean(1 - (2 * both + 1) / (either + 1), moving)
+
+
+def descriptor_loss(maps: Tensor, batch: Batch) -> Tensor:
+    """Tell each point from all others of the other frame, both ways."""
+    streams = torch.arange(len(maps), device=maps.device)[:, None].expand(batch.pairs.shape[:2])
+    a = _describe(maps[streams, batch.pairs[..., 0]], batch.first)
+    b = _describe(maps[streams, batch.pairs[..., 1]], batch.second)
+    valid = batch.matched.flatten(0, 1)
+    if not valid.any():
+        return maps.sum() * 0.0
+    size = torch.tensor([maps.shape[-1], maps.shape[-2]], device=maps.device)
+    logits = a @ b.transpose(1, 2) / DESCRIPTOR_TEMPERATURE  # (M, N, N)
+    near = torch.zeros_like(logits, dtype=torch.bool)
+    for points in (batch.first, batch.second):
+        where = points.flatten(0, 1) * size
+        near |= torch.cdist(where, where) < TOO_NEAR
+    itself = torch.eye(logits.shape[1], dtype=torch.bool, device=maps.device)
+    wrong = (near & ~itself) | ~valid[:, None] | ~valid[:, :, None]
+    logits = logits.masked_fill(wrong & ~itself, -1e4)
+    right = torch.arange(logits.shape[1], device=maps.device).expand(valid.shape)
+    losses = [F.cross_entropy(x.flatten(0, 1), right.flatten(), reduction="none")
+              for x in (logits, logits.transpose(1, 2))]  # fmt: skip
+    return _mean((losses[0] + losses[1]) / 2, valid.flatten())
+
+
+def place_loss(place: Tensor, batch: Batch) -> Tensor:
+    """Tell frames of the same place from those of others, those of the same hall above all."""
+    flat = place.float().flatten(0, 1)
+    T = batch.T_map_camera.flatten(0, 1)
+    world = batch.world[:, None].expand(place.shape[:2]).flatten()
+    apart = torch.cdist(T[:, :3, 3], T[:, :3, 3])
+    ahead = T[:, :3, 2]  # the optical axis
+    turned = torch.arccos((ahead @ ahead.T).clamp(-1, 1))
+    together = world[:, None] == world
+    itself = torch.eye(len(flat), dtype=torch.bool, device=flat.device)
+    same = together & (apart < SAME_PLACE[0]) & (turned < SAME_PLACE[1]) & ~itself
+    other = ~together | (apart > OTHER_PLACE[0]) | (turned > OTHER_PLACE[1])
+    logits = (flat @ flat.T / PLACE_TEMPERATURE).masked_fill(~(same | other), -1e4)
+    log_p = torch.log_softmax(logits, dim=1)
+    count = same.sum(1)
+    return _mean(-(log_p * same).sum(1) / count.clamp(min=1), count > 0)
+
+
+def probe_box_loss(box: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Absolute difference and 1 - IoU of probes' boxes (B, T, P, 4)."""
+    distance = (box - target).abs().sum(-1)
+    a, b = (centre_to_corners(x).flatten(0, 2)[:, None] for x in (box, target))
+    overlap = box_iou(a, b).reshape(valid.shape)
+    return _mean(2 * distance + 1 - overlap, valid)
+
+
+def position_loss(position: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Huber loss of positions (B, T, P, 3) in metres."""
+    return _mean(F.smooth_l1_loss(position, target, reduction="none", beta=0.3).sum(-1), valid)
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    """Return the weighted sum."""
+    return torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
+
+
+def _at_cells(maps: Tensor, cell: Tensor) -> Tensor:
+    """Return (B, T, O, C), the channels of maps (B, T, C, h, w) at flat cells (B, T, O)."""
+    flat = maps.flatten(3).transpose(2, 3)
+    return flat.gather(2, cell[..., None].expand(-1, -1, -1, flat.shape[3]))
+
+
+def _describe(maps: Tensor, points: Tensor) -> Tensor:
+    """Return unit descriptors (M, N, E) at points (B, PAIRS, N, 2) of maps (B, PAIRS, E, h, w)."""
+    return F.normalize(sample_bilinear(maps.flatten(0, 1), points.flatten(0, 1)), dim=-1)
+
+
+def _binary(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    return _mean(
+        F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none"), valid
+    )
+
+
+def _mean(values: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean of the valid values, 0 where there are none."""
+    return torch.where(valid, values, values.detach() * 0.0).sum() / valid.sum().clamp(min=1)

@@ -1,0 +1,257 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Streams become batches of chunks: what goes into the model and what should come out."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pervformer_ros.geometry import Array, invert
+from pervformer_ros.model.config import CLASSES, PATCH, PervFormerConfig
+from pervformer_ros.training import correspondence, targets
+from pervformer_ros.training.augment import draw_curtains, draw_look, recolour
+from pervformer_ros.training.lives import Lives, ProbeTargets, live
+from pervformer_ros.training.recording import Pool
+from pervformer_ros.training.segments import Segment, Window, draw_segment
+
+PAIRS = 2  # of frames of a chunk, between which points are matched
+CURTAINS = 0.4  # share of streams in which something is hidden on purpose
+NO_ODOMETRY = 0.1  # share of streams whose camera moves nobody knows how
+_MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
+
+
+class Batch(NamedTuple):
+    """One chunk of B streams, T frames; lower-case letters as in targets.DenseTargets."""
+
+    rgb: Tensor  # (B, T, 3, H, W)
+    inverse_depth: Tensor  # (B, T, 1, H, W)
+    depth_valid: Tensor  # (B, T, 1, H, W)
+    dt: Tensor  # (B, T)
+    camera: Tensor  # (B, T, 4) fx, fy, cx, cy
+    ego: Tensor  # (B, T, 3, 4) from the camera of the frame before to this one's
+    tokens: Tensor  # (B, n, k) the patches of the whole image that each of the window's covers
+    dense: targets.DenseTargets  # of tensors (B, T, ...)
+    classes: Tensor  # (B, bodies + 1) class of body + 1
+    pairs: Tensor  # (B, PAIRS, 2) frames of the chunk
+    first: Tensor  # (B, PAIRS, N, 2)
+    second: Tensor  # (B, PAIRS, N, 2)
+    matched: Tensor  # (B, PAIRS, N) bool
+    world: Tensor  # (B,) which warehouse
+    T_map_camera: Tensor  # (B, T, 4, 4)
+    probes: ProbeTargets  # of tensors (B, T, P, ...)
+
+
+class Stream:
+    """One segment with its looks, frame by frame."""
+
+    def __init__(self, rng: Generator, segment: Segment, probes: int):
+        self.rng = rng
+        self.segment = segment
+        recording, frames = segment.recording, segment.frames
+        self._look = draw_look(rng)
+        width = recording.shape[1]
+        # Time as it passed on the way there; where the recording is watched backwards too.
+        self.time = recording.time[frames]
+        self.dt = np.abs(np.diff(self.time, prepend=self.time[0])).astype(np.float32)
+        clock, window = np.cumsum(self.dt), segment.window
+        # Only probes can tell what is behind a curtain.
+        self.hidden = draw_curtains(rng, clock, window.shape, CURTAINS if probes else 0)
+        left = width - window.left - window.width if segment.mirrored else window.left
+        self.tokens = _tokens(window, window.top // PATCH, left // PATCH, width // PATCH)
+        self.K = recording.K.copy()
+        self.K[:2, 2] -= window.left, window.top
+        self.K[:2] /= window.shrink
+        self.K[:2, 2] += 0.5 / window.shrink - 0.5
+        mirror = np.eye(4)
+        if segment.mirrored:
+            self.K[0, 2] = window.shape[1] - 1 - self.K[0, 2]
+            mirror = _MIRROR
+        self.T_map_camera: Array = mirror @ recording.T_map_camera[frames] @ mirror
+        T_odom_camera = mirror @ recording.T_odom_camera[frames] @ mirror
+        self.ego = np.stack([np.eye(4), *map(_between, T_odom_camera[:-1], T_odom_camera[1:])])
+        if rng.random() < NO_ODOMETRY:
+            self.ego[:] = 0.0
+        self.lives: Lives | None = None
+        if probes:
+            self.lives = live(rng, segment, clock, self.hidden, self.K, self.T_map_camera, probes)
+
+    def chunk(self, start: int, stop: int) -> dict[str, Any]:
+        """Return the arrays of the frames from start to before stop."""
+        frames = [self._frame(t) for t in range(start, stop)]
+        views = [f.pop("view") for f in frames]
+        pairs = [(0, stop - start - 1)]
+        while len(pairs) < PAIRS:
+            pairs.append(tuple(sorted(self.rng.integers(0, stop - start, 2))))
+        matches = [correspondence.correspond(self.rng, views[i], views[j]) for i, j in pairs]
+        recording = self.segment.recording
+        return {
+            **{key: np.stack([f[key] for f in frames]) for key in frames[0] if key != "dense"},
+            "dense": targets.DenseTargets(
+                *map(np.stack, zip(*(f["dense"] for f in frames), strict=True))
+            ),
+            "dt": self.dt[start:stop],
+            "camera": np.tile(self.K[[0, 1, 0, 1], [0, 1, 2, 2]], (stop - start, 1)).astype(
+                np.float32
+            ),
+            "ego": self.ego[start:stop, :3].astype(np.float32),
+            "tokens": self.tokens,
+            "classes": np.concatenate([[len(CLASSES)], recording.classes]),
+            "pairs": np.array(pairs),
+            "first": np.stack([m.first for m in matches]),
+            "second": np.stack([m.second for m in matches]),
+            "matched": np.stack([m.valid for m in matches]),
+            "world": np.array(recording.world),
+            "T_map_camera": self.T_map_camera[start:stop].astype(np.float32),
+            "probes": self.lives.between(start, stop)
+            if self.lives
+            else ProbeTargets.none(stop - start),
+        }
+
+    def _frame(self, t: int) -> dict[str, Any]:
+        segment, look, hidden = self.segment, self._look, self.hidden[t]
+        recording, frame = segment.recording, int(segment.frames[t])
+        images = (recording.rgb(frame), recording.metres(frame), recording.instance[frame])
+        rgb, metres, instance = (self._seen(image) for image in images)
+        moves = np.concatenate([[False], recording.moving[frame]])
+        still = ~moves[instance]
+        keypoint = targets.corner_cells(rgb, metres, still)
+        colour = recolour(self.rng, look, rgb)
+        colour[hidden] = 0.0
+        valid = (metres > 0) & ~hidden & look.depth
+        inverse = np.where(valid, 1.0 / np.maximum(metres, 0.1), 0.0).astype(np.float32)
+        return {
+            "rgb": colour.transpose(2, 0, 1),
+            "inverse_depth": inverse[None],
+            "depth_valid": valid[None].astype(np.float32),
+            "dense": targets.dense_targets(self.rng, recording, frame, instance, keypoint, hidden),
+            "view": correspondence.View(
+                metres,
+                still & ~hidden,
+                np.where(keypoint < 64, keypoint, -1),
+                self.K,
+                self.T_map_camera[t],
+            ),
+        }
+
+    def _seen(self, image: Any) -> Any:
+        cut = self.segment.window.cut(image)
+        return np.ascontiguousarray(cut[:, ::-1] if self.segment.mirrored else cut)
+
+
+def batches(
+    folder: Path,
+    seed: int,
+    first_round: int,
+    rounds: int,
+    streams: int,
+    segment: int,
+    chunk: int,
+    size: tuple[int, int],
+    config: PervFormerConfig,
+    shrink: int = 1,
+) -> Iterator[tuple[int, int, Batch]]:
+    """Yield (round, chunk number, batch); in each round all streams begin anew.
+
+    A round depends on the seed and its own number alone, so training goes on after any of them as
+    if it had never stopped.
+
+    Args:
+        folder: of the shards.
+        seed: decides everything that is drawn.
+        first_round: to begin with.
+        rounds: the number of the last one + 1.
+        streams: B.
+        segment: frames of a stream.
+        chunk: T.
+        size: (height, width) of the window.
+        config: of the model.
+        shrink: by how much what is seen through the window is made smaller.
+
+    Raises:
+        FileNotFoundError: if there are no shards.
+        ValueError: if their images are not those of the model.
+    """
+    pool, probes = Pool(folder, seed), config.probes
+    for number in range(first_round, rounds):
+        recordings = pool.at(number)
+        if any(r.shape != config.image_size for r in recordings):
+            raise ValueError(f"the shards' images are not {config.image_size}, as the model's are")
+        sources = []
+        for i in range(streams):
+            rng = np.random.default_rng([seed, number, i])
+            sources.append(
+                Stream(rng, draw_segment(rng, recordings, segment, size, shrink), probes)
+            )
+        for index, start in enumerate(range(0, segment, chunk)):
+            yield number, index, _collate([s.chunk(start, start + chunk) for s in sources])
+
+
+def in_background(make: Callable[[], Iterator[Any]], ahead: int = 3) -> Iterator[Any]:
+    """Yield what the iterator yields, which a thread works out ahead."""
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(ahead)
+    stop = threading.Event()
+
+    def put(kind: str, value: Any) -> None:
+        while not stop.is_set():
+            try:
+                ready.put((kind, value), timeout=0.5)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in make():
+                put("item", item)
+                if stop.is_set():
+                    return
+            put("end", None)
+        except BaseException as error:
+            put("error", error)
+
+    thread = threading.Thread(target=work, name="batches", daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = ready.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value
+            yield value
+    finally:
+        stop.set()
+
+
+def _tokens(window: Window, row: int, column: int, columns: int) -> NDArray[np.int64]:
+    """Return (n, k): the patches of the whole image, `columns` wide, under each of the window's."""
+    step = window.shrink
+    rows = row + np.arange(window.height // PATCH).reshape(-1, 1, step, 1)
+    across = column + np.arange(window.width // PATCH).reshape(1, -1, 1, step)
+    covered: NDArray[np.int64] = (rows * columns + across).reshape(-1, step * step)
+    return covered
+
+
+def _between(before: Array, after: Array) -> Array:
+    """Return the transform of points from the camera at `before` to that at `after`."""
+    return invert(after) @ before
+
+
+def _collate(chunks: list[dict[str, Any]]) -> Batch:
+    def join(values: list[Any]) -> Any:
+        if hasattr(values[0], "_fields"):
+            return type(values[0])(*(join(list(x)) for x in zip(*values, strict=True)))
+        return torch.from_numpy(np.stack(values))
+
+    bodies = max(len(c["classes"]) for c in chunks)
+    for c in chunks:
+        c["classes"] = np.pad(c["classes"], (0, bodies - len(c["classes"])))
+    return Batch(**{key: join([c[key] for c in chunks]) for key in Batch._fields})

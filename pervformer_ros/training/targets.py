@@ -1,0 +1,160 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the patch heads should say about a frame, from its instance image."""
+
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+from pervformer_ros.model.config import CLASSES, FINE, FINEST
+from pervformer_ros.training.recording import Recording
+
+Floats = NDArray[np.float32]
+Values = Any
+
+OBJECTS = 16  # most objects of a frame that masks and identities are learned from
+LEAST_PIXELS = 60  # an object that shows fewer is neither asked for nor held against the model
+FEWEST_PIXELS = 8  # below this nobody could tell
+HEAT_SPREAD = 0.54 / 6  # of a peak, in box sizes (TTFNet, https://arxiv.org/abs/1909.00700)
+LEAST_SPREAD = 0.5  # cells
+EDGE = 0.05  # relative step of depth within a few pixels from which a corner is an outline
+CORNERS = 0.008  # corners per pixel that are looked for, at most
+
+
+class DenseTargets(NamedTuple):
+    """Of one frame; h8 and h4 are its rows at strides 8 and 4, O = OBJECTS.
+
+    Arrays of one frame; in a batch, tensors with (B, T) before these axes.
+    """
+
+    heat: Values  # float32 (C, h8, w8) in [0, 1], 1 at an object's centre
+    heat_weight: Values  # float32 (h8, w8) 0 where it cannot be said
+    box: Values  # float32 (4, h8, w8) left, top, right, bottom from the cell's centre, of the image
+    box_weight: Values  # float32 (h8, w8) sums to 1 over each object
+    body: Values  # int64 (O,) body index + 1, 0 = none
+    cell: Values  # int64 (O,) a cell of the object, flat
+    corners: Values  # float32 (O, 4) left, top, right, bottom, of the image
+    instance: Values  # int64 (h4, w4) body index + 1, 0 = the static world
+    motion: Values  # float32 (h4, w4) 1 = moves in the world
+    motion_weight: Values  # float32 (h4, w4)
+    keypoint: Values  # int64 (h8, w8) pixel of the cell by rows, 64 = none, -1 = not asked
+
+
+def dense_targets(
+    rng: Generator,
+    recording: Recording,
+    frame: int,
+    instance: NDArray[np.uint16],
+    keypoint: NDArray[np.int64],
+    hidden: NDArray[np.bool_],
+) -> DenseTargets:
+    """Return the targets of a frame.
+
+    Args:
+        rng: draws the cell that speaks for an object.
+        recording: knows classes and motion.
+        frame: of the recording.
+        instance: (H, W) as it is seen through the window.
+        keypoint: (h8, w8) from `corner_cells`.
+        hidden: (H, W) bool, what the model is not shown.
+    """
+    height, width = instance.shape
+    rows, columns = height // FINE, width // FINE
+    heat = np.zeros((len(CLASSES), rows, columns), np.float32)
+    blind = _shrink(hidden.astype(np.float32), FINE)
+    heat_weight = (blind < 0.3).astype(np.float32)
+    box, box_weight = (
+        np.zeros((4, rows, columns), np.float32),
+        np.zeros((rows, columns), np.float32),
+    )
+    body, cell = np.zeros(OBJECTS, np.int64), np.zeros(OBJECTS, np.int64)
+    corners = np.zeros((OBJECTS, 4), np.float32)
+    shown = np.where(hidden, 0, instance)
+    places = find_objects(shown.astype(np.int32))
+    counts = np.bincount(shown.ravel(), minlength=len(places) + 1)
+    # Small objects come last: where two meet, the smaller one has the cell.
+    found = sorted((i for i, p in enumerate(places) if p), key=lambda i: -counts[i + 1])
+    asked = [i for i in found if counts[i + 1] >= LEAST_PIXELS]
+    x, y = (np.arange(columns) + 0.5) / columns, ((np.arange(rows) + 0.5) / rows)[:, None]
+    for i in found:
+        down, across = places[i]
+        edges = np.array(
+            [across.start / width, down.start / height, across.stop / width, down.stop / height]
+        )
+        if i not in asked:
+            if counts[i + 1] >= FEWEST_PIXELS:
+                _at_edges(heat_weight, edges)[:] = 0
+            continue
+        middle, size = (edges[:2] + edges[2:]) / 2, edges[2:] - edges[:2]
+        spread = np.maximum(HEAT_SPREAD * size * (columns, rows), LEAST_SPREAD)
+        peak = np.minimum((middle * (columns, rows)).astype(int), (columns - 1, rows - 1))
+        gauss = np.exp(
+            -0.5 * ((np.arange(columns) - peak[0]) / spread[0]) ** 2
+            - 0.5 * (((np.arange(rows) - peak[1]) / spread[1]) ** 2)[:, None]
+        ).astype(np.float32)
+        np.maximum(heat[recording.classes[i]], gauss, out=heat[recording.classes[i]])
+        region = gauss > 0.3
+        box[:, region] = np.stack(
+            np.broadcast_arrays(x - edges[0], y - edges[1], edges[2] - x, edges[3] - y)
+        )[:, region]
+        box_weight[region] = gauss[region] / gauss[region].sum()
+        slot = asked.index(i)
+        if slot < OBJECTS:
+            body[slot], corners[slot] = i + 1, edges
+            cells = np.flatnonzero(region)
+            cell[slot] = cells[rng.integers(len(cells))]
+    small = shown[FINEST // 2 :: FINEST, FINEST // 2 :: FINEST].astype(np.int64)
+    moves = np.concatenate([[False], recording.moving[frame]])
+    return DenseTargets(
+        heat, heat_weight, box, box_weight, body, cell, corners, small,
+        moves[small].astype(np.float32),
+        (_shrink(hidden.astype(np.float32), FINEST) < 0.3).astype(np.float32),
+        np.where(blind > 0, -1, keypoint),
+    )  # fmt: skip
+
+
+def corner_cells(
+    rgb: NDArray[np.uint8], depth: Floats, still: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Return the pixel of each 8x8 cell that is its best corner, 64 = none.
+
+    Corners on outlines are no points of a surface, and corners on what moves are no landmarks: both
+    are left out. So the keypoints learn to be what a map can be made of.
+
+    Args:
+        rgb: (H, W, 3) as the camera gave it.
+        depth: (H, W) metres, 0 = none.
+        still: (H, W) bool, does not move in the world.
+    """
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    near = cv2.erode(depth, np.ones((5, 5), np.uint8))
+    far = cv2.dilate(depth, np.ones((5, 5), np.uint8))
+    good = (near > 0) & (far - near < EDGE * near + 0.02) & still
+    points = cv2.goodFeaturesToTrack(
+        grey, int(CORNERS * grey.size), 0.005, 4, mask=good.astype(np.uint8)
+    )
+    labels = np.full((grey.shape[0] // FINE, grey.shape[1] // FINE), FINE * FINE, np.int64)
+    if points is None:
+        return labels
+    for u, v in points[::-1, 0].astype(int):  # the best come first, and must win
+        labels[v // FINE, u // FINE] = v % FINE * FINE + u % FINE
+    return labels
+
+
+def _shrink(image: Floats, factor: int) -> Floats:
+    """Return the means of blocks of pixels."""
+    return cv2.resize(
+        image, (image.shape[1] // factor, image.shape[0] // factor), interpolation=cv2.INTER_AREA
+    )
+
+
+def _at_edges(grid: Floats, edges: NDArray[np.float64]) -> Floats:
+    """Return the cells that a box touches, a view."""
+    rows, columns = grid.shape
+    left, top = np.floor(edges[:2] * (columns, rows)).astype(int)
+    right, bottom = np.ceil(edges[2:] * (columns, rows)).astype(int)
+    return grid[top:bottom, left:right]
