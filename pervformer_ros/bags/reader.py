@@ -141,6 +141,14 @@ class BagReader:
                 )
             yield connection.topic, time_ns, bytes(data)
 
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, Any]]:
+        """Yield (topic, time of recording in ns, message) of these topics, in recorded order.
+
+        Raises:
+            BagError: where the recording breaks off.
+        """
+        yield from self._read([c for c in self._reader.connections if c.topic in topics])
+
     def bundles(self, intake: Intake) -> Iterator[MessageBundle]:
         """Feed the recorded messages to `intake` and yield the bundles that become ready.
 

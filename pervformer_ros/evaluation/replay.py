@@ -4,9 +4,11 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -16,16 +18,23 @@ from numpy.typing import NDArray
 from pervformer_ros.bags.intake import MessageBundle
 from pervformer_ros.bags.reader import BagError, BagReader
 from pervformer_ros.evaluation.drift import Drift, measure_drift
-from pervformer_ros.features import FeatureSet
+from pervformer_ros.evaluation.memory.jury import EventJury
+from pervformer_ros.features import MOVING, FeatureSet
 from pervformer_ros.frame import NANOSECONDS, InputError
 from pervformer_ros.geometry import Array, Trajectory
-from pervformer_ros.pipeline import MOVING, Pipeline, PipelineConfig, PipelineOutput
+from pervformer_ros.memory import corridors_of_bag
+from pervformer_ros.pipeline import Pipeline, PipelineConfig, PipelineOutput
 from pervformer_ros.slam import SlamBackend
 from pervformer_ros.worker import LatestWorker
+
+if TYPE_CHECKING:
+    from pervformer_ros.evaluation.perception.jury import Jury
 
 SCHEMA = 1
 THUMBNAILS = 6
 MEGABYTE = 2**20
+# What perception is judged with; a robot need not have it.
+METRICS = ("torchmetrics", "pycocotools", "trackeval")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,8 @@ class Replay:
     state_bytes: int = 0
     checkpoint: str = ""
     trained: bool = False
+    perception: dict[str, Any] = field(default_factory=dict)
+    events: dict[str, Any] | None = None
 
     def drift(self) -> dict[str, Drift]:
         """Return the drift of odometry and SLAM against the truth, all None without truth."""
@@ -97,10 +108,10 @@ class Replay:
                 "inliers": _rounded(np.mean(inliers)) if inliers else None,
                 "keyframes": sum(r.is_keyframe for r in self.records),
             },
-            "detection": None,
-            "tracking": None,
-            "motion_mask": None,
-            "events": None,
+            "detection": self.perception.get("detection"),
+            "tracking": self.perception.get("tracking"),
+            "motion_mask": self.perception.get("motion_mask"),
+            "events": self.events,
             "memory": {
                 "state_bytes": self.state_bytes,
                 "rss_mb_first": self.rss_mb[0] if self.rss_mb else None,
@@ -132,11 +143,18 @@ def replay(
             evaluated up to there, and the report says so.
     """
     backend = SlamBackend()
+    config = replace(config, paths=config.paths or corridors_of_bag(path))
     pipeline = Pipeline(config, backend)
     result = Replay(str(path), config.features, realtime)
     result.checkpoint, result.trained = pipeline.model_name, pipeline.trained
     odometry: list[tuple[int, Array]] = []
-    with reader as bag:
+    with reader as bag, ExitStack() as stack:
+        jury = _jury(pipeline, bag)
+        if jury is not None:
+            stack.enter_context(jury)
+        events = EventJury(bag) if pipeline.trained and EventJury.can_judge(bag) else None
+        if events is not None:
+            stack.enter_context(events)
         intake = bag.intake()
         every = max(1, bag.image_count // THUMBNAILS)
 
@@ -153,6 +171,10 @@ def replay(
                 odometry.append((frame.stamp_ns, frame.T_odom_base))
             if len(result.records) % every == every // 2:
                 result.thumbnails.append(draw(frame.rgb, output.features, output.static_mask))
+            if jury is not None:
+                jury.hear(frame, output)
+            if events is not None:
+                events.hear(frame, output)
             result.records.append(_record(output))
             result.rss_mb.append(psutil.Process().memory_info().rss / MEGABYTE)
 
@@ -173,11 +195,24 @@ def replay(
         if not result.records:
             raise BagError(_no_frames(path, bag, result))
         result.faults = bag.faults.summary()
+        if jury is not None:
+            result.perception = jury.verdict()
+        if events is not None:
+            result.events = events.verdict()
     result.odometry = _trajectory(odometry)
     result.slam, result.slam_online = backend.trajectory(), backend.online_trajectory()
     result.loop_closures = backend.loop_closures
     result.state_bytes = pipeline.state_bytes
     return result
+
+
+def _jury(pipeline: Pipeline, bag: BagReader) -> "Jury | None":
+    """Return who judges perception, where that means something and can be measured."""
+    if not pipeline.trained or not all(map(find_spec, METRICS)):
+        return None
+    from pervformer_ros.evaluation.perception.jury import Jury  # brings torchmetrics: seconds
+
+    return Jury(pipeline, bag)
 
 
 def draw(

@@ -11,7 +11,7 @@ from pervformer_ros.bags.reader import BagReader
 from pervformer_ros.evaluation.replay import Replay, replay
 from pervformer_ros.pipeline import PipelineConfig
 
-TINY = PipelineConfig(model="tiny")
+TINY = PipelineConfig(checkpoint="untrained", model="tiny")
 
 
 @pytest.fixture(autouse=True, scope="session")

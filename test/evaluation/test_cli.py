@@ -12,9 +12,8 @@ from pervformer_ros.geometry import quaternion
 
 
 def replay(bag, out, *options):
-    return CliRunner().invoke(
-        app, ["replay", str(bag), "--out", str(out), "--model", "tiny", *options]
-    )
+    untrained = ["--model", "tiny", "--checkpoint", "untrained"]
+    return CliRunner().invoke(app, ["replay", str(bag), "--out", str(out), *untrained, *options])
 
 
 def failure(*arguments) -> str:
@@ -104,6 +103,25 @@ def test_a_name_that_looks_like_markup_is_printed_as_it_is(bag, tmp_path):
     assert f"report: {tmp_path}/[red]out/report.html" in result.output
     missing = tmp_path / "[" / "x]"
     assert f"{missing} does not exist" in failure(missing, tmp_path)
+
+
+def test_trecvit_is_imported_with_a_word_about_what_it_cannot_do(trecvit_fixture, tmp_path):
+    def run(size):
+        arguments = [str(trecvit_fixture / "weights.npz"), "--out", str(out), "--image-size", size]
+        return CliRunner().invoke(app, ["import-trecvit", *arguments])
+
+    out = tmp_path / "official.safetensors"
+    for size, complaint in (("", "are not its 6 patches"), ("32", "give HEIGHTxWIDTH")):
+        refused = run(size)
+        assert refused.exit_code == 1
+        assert complaint in refused.stderr
+        assert not out.exists()
+    result = run("48x32")
+    assert result.exit_code == 0
+    assert "width 48, depth 2, 4 heads, recurrence 96" in result.output
+    assert "heads are untrained" in result.output
+    assert out.exists()
+    assert json.loads(out.with_suffix(".json").read_text())["heads"] == "untrained"
 
 
 def test_unknown_options_are_explained():

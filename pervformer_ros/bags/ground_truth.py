@@ -1,0 +1,259 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is true of a recording, image by image, read in step with the images.
+
+Simulated bags tell which object every pixel shows and what is true of each object. Recordings of
+the real world may tell which pixels move, or only where the robot was.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+from pervformer_ros.bags.intake import pose_of, stamp_of
+from pervformer_ros.bags.reader import BagError, BagReader, TopicNames
+from pervformer_ros.frame import NANOSECONDS
+from pervformer_ros.geometry import Array
+
+INSTANCES = "/ground_truth/instance"
+OBJECTS = "/ground_truth/objects"
+EVENTS = "/ground_truth/events"
+MOTION_MASK = "/ground_truth/motion_mask"
+# What is true of an image has been recorded when messages this much younger have.
+SLACK_NS = NANOSECONDS // 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrueThing:
+    """One object at one image.
+
+    state: a number of pervformer_msgs/TrackedObject.
+    T_map_object: pose of the middle of its box; size: (3,) extents along its own axes, metres.
+    velocity: (3,) m/s in map.
+    pixels: how many show it.
+    box: (4,) left, top, right, bottom of those, NaN where none does.
+    """
+
+    id: int
+    label: str
+    state: int
+    moving: bool
+    T_map_object: Array
+    size: Array
+    velocity: Array
+    pixels: int
+    box: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrueChange:
+    """One event. type: a number of pervformer_msgs/SemanticEvent; poses in map."""
+
+    stamp_ns: int
+    type: int
+    object_id: int
+    label: str
+    T_from: Array
+    T_to: Array
+    agent_id: int
+    agent_label: str
+    path_name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrueMoment:
+    """What is true of one image; None = the bag does not tell.
+
+    T_map_base: pose of the robot.
+    instances: (H, W) uint16, the id of the object in every pixel, 0 = the static world.
+    moving: (H, W) bool, what is seen there moves in the world.
+    things: every object seen so far.
+    changes: events told with this image.
+    """
+
+    stamp_ns: int
+    T_map_base: Array | None
+    instances: NDArray[np.uint16] | None
+    moving: NDArray[np.bool_] | None
+    things: list[TrueThing] | None
+    changes: list[TrueChange]
+
+
+@dataclass(slots=True, eq=False)
+class _Told:
+    """The messages about one image, as they were recorded."""
+
+    by_topic: dict[str, Any] = field(default_factory=dict)
+    events: list[Any] = field(default_factory=list)
+
+
+class GroundTruth:
+    """Reads the truth of a bag alongside its images. Use as a context manager.
+
+    However long the bag, only what was recorded around the last image asked for is held.
+
+    Raises:
+        BagError: on opening, if the bag cannot be read.
+    """
+
+    def __init__(self, path: Path, topics: TopicNames | None = None):
+        self._bag = BagReader(path, topics or TopicNames())
+        self._poses = self._bag.topics.truth_odometry
+
+    def __enter__(self) -> "GroundTruth":
+        self._bag.__enter__()
+        self._messages = self._read()
+        self._waiting: dict[int, _Told] = {}
+        self._newest_ns = 0
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bag.__exit__(kind, error, trace)
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether the bag says what every pixel shows."""
+        return {INSTANCES, OBJECTS} <= set(self._bag.types)
+
+    @property
+    def has_motion(self) -> bool:
+        """Whether the bag says which pixels move."""
+        return self.has_objects or MOTION_MASK in self._bag.types
+
+    @property
+    def has_poses(self) -> bool:
+        """Whether the bag says where the robot was."""
+        return self._poses in self._bag.types
+
+    def at(self, stamp_ns: int) -> TrueMoment | None:
+        """Return what is true of the image with this stamp, or None if nothing was recorded.
+
+        Args:
+            stamp_ns: not before that of the call before.
+        """
+        while self._newest_ns <= stamp_ns + SLACK_NS:
+            if (message := next(self._messages, None)) is None:
+                break
+            self._newest_ns = max(self._newest_ns, self._file(*message))
+        for past in [stamp for stamp in self._waiting if stamp < stamp_ns]:
+            del self._waiting[past]
+        told = self._waiting.pop(stamp_ns, None)
+        return None if told is None else self._moment(stamp_ns, told)
+
+    def _read(self) -> Iterator[tuple[str, Any]]:
+        topics = (INSTANCES, OBJECTS, EVENTS, MOTION_MASK, self._poses)
+        with suppress(BagError):  # those who read the images tell where it breaks off
+            for topic, _, message in self._bag.messages(topics):
+                yield topic, message
+
+    def _file(self, topic: str, message: Any) -> int:
+        """Put a message to its image and return the stamp."""
+        stamp_ns = stamp_of(message.header)
+        told = self._waiting.setdefault(stamp_ns, _Told())
+        if topic == EVENTS:
+            told.events.append(message)
+        else:
+            told.by_topic[topic] = message
+        return stamp_ns
+
+    def _moment(self, stamp_ns: int, told: _Told) -> TrueMoment:
+        pose, image, mask, objects = (
+            told.by_topic.get(topic) for topic in (self._poses, INSTANCES, MOTION_MASK, OBJECTS)
+        )
+        instances = None if image is None else _pixels(image, "16UC1", np.uint16)
+        moving = None if mask is None else _pixels(mask, "mono8", np.uint8) > 127
+        things = None
+        if objects is not None and instances is not None:
+            things = _things(objects, instances)
+            if moving is None:
+                moving = np.isin(instances, [t.id for t in things if t.moving])
+        return TrueMoment(
+            stamp_ns=stamp_ns,
+            T_map_base=None if pose is None else pose_of(pose.pose.pose),
+            instances=instances,
+            moving=moving,
+            things=things,
+            changes=[_change(stamp_ns, event) for event in told.events],
+        )
+
+
+def boxes_of(instances: NDArray[np.uint16]) -> dict[int, tuple[int, NDArray[np.float32]]]:
+    """Return how many pixels show each object and the box (4,) around them, by id.
+
+    Args:
+        instances: (H, W), 0 = no object.
+    """
+    pixels = np.bincount(instances.ravel())
+    found = {}
+    for index, area in enumerate(find_objects(instances.astype(np.int32)), 1):
+        if area is not None:
+            rows, columns = area
+            corners = (columns.start, rows.start, columns.stop, rows.stop)
+            found[index] = int(pixels[index]), np.array(corners, np.float32)
+    return found
+
+
+def _things(message: Any, instances: NDArray[np.uint16]) -> list[TrueThing]:
+    shown = boxes_of(instances)
+    nowhere = 0, np.full(4, np.nan, np.float32)
+    things = []
+    for thing in message.objects:
+        pixels, box = shown.get(int(thing.id), nowhere)
+        things.append(
+            TrueThing(
+                id=int(thing.id),
+                label=str(thing.label),
+                state=int(thing.state),
+                moving=bool(thing.moving),
+                T_map_object=pose_of(thing.pose.pose),
+                size=_vector(thing.size),
+                velocity=_vector(thing.velocity),
+                pixels=pixels,
+                box=box,
+            )
+        )
+    return things
+
+
+def _change(stamp_ns: int, event: Any) -> TrueChange:
+    return TrueChange(
+        stamp_ns=stamp_ns,
+        type=int(event.type),
+        object_id=int(event.object_id),
+        label=str(event.object_label),
+        T_from=pose_of(event.from_pose),
+        T_to=pose_of(event.to_pose),
+        agent_id=int(event.agent_id),
+        agent_label=str(event.agent_label),
+        path_name=str(event.path_name),
+    )
+
+
+def _vector(message: Any) -> Array:
+    return np.array([message.x, message.y, message.z], float)
+
+
+def _pixels(message: Any, encoding: str, kind: type[np.generic]) -> NDArray[Any]:
+    """Return an Image's pixels (H, W).
+
+    Raises:
+        BagError: if they are of another encoding than the topic's.
+    """
+    if message.encoding != encoding:
+        raise BagError(f"a ground truth image is {message.encoding}: record it as {encoding}")
+    item = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
+    rows = np.frombuffer(bytes(message.data), np.uint8).reshape(message.height, message.step)
+    used = np.ascontiguousarray(rows[:, : message.width * item.itemsize])
+    return used.view(item).astype(kind)

@@ -1,0 +1,50 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The bags that evaluations run on: simulated once, kept, shared by all of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pervformer_ros.sim import simulate
+
+HELD_OUT = 900_000  # seeds from here on are never trained on
+
+
+def episode_bag(
+    cache: Path,
+    scenario: str,
+    seed: int,
+    seconds: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Return the bag of an episode, simulating it where the cache has none.
+
+    Args:
+        cache: folder of bags, made if missing.
+        scenario: its name.
+        seed: held out from HELD_OUT on.
+        seconds: cut off after so many, or None for the whole scenario.
+        progress: called with (frames done, frames in all) while it is simulated.
+    """
+    length = "" if seconds is None else f"-{seconds:g}s"
+    bag = cache / f"{scenario}-{seed}{length}"
+    if not bag.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        simulate(scenario, seed, bag, seconds, progress)
+    return bag
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds of "900000,900001" or of "900000:900003", whose end is not included.
+
+    Raises:
+        ValueError: if the text is neither, or names no seed.
+    """
+    first, colon, end = text.partition(":")
+    try:
+        seeds = list(range(int(first), int(end))) if colon else [int(s) for s in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds:
+        raise ValueError(f"seeds are '{text}': give 900000,900001 or 900000:900003")
+    return seeds

@@ -1,0 +1,186 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Events that were told against those that took place, and objects remembered against true ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from pervformer_ros.frame import NANOSECONDS
+from pervformer_ros.geometry import Array
+from pervformer_ros.memory import EventType
+
+# An event is told in time from so long before to so long after the first image that shows it.
+EARLY_S, LATE_S = 1.0, 2.0
+# A place is right within so many metres; of what is longer than a person is tall, within more;
+# and where depth does not reach, within this share of the distance from the robot.
+PLACE_M, LONG_PLACE_M, LONG = 0.5, 1.0, ("forklift", "pallet_jack")
+DEPTH_REACH_M, FAR_SHARE = 8.0, 0.1
+# A remembered object is a true one within this, metres.
+SAME_OBJECT_M = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Happening:
+    """An event, told or true, in terms of the truth.
+
+    thing: the true object's id, 0 = something that is none, or not known.
+    start, end: (2,) metres in map, NaN where there is no such end.
+    away_m: from the robot, metres.
+    """
+
+    stamp_ns: int
+    type: EventType
+    thing: int
+    label: str
+    start: Array
+    end: Array
+    away_m: float
+    path: str = ""
+    agent: int = 0
+    confidence: float = 1.0
+
+    @property
+    def place(self) -> Array:
+        """Where it took place; what sets off does so where it stood."""
+        sets_off = self.type is EventType.STARTED_MOVING
+        return self.end if np.isfinite(self.end).all() and not sets_off else self.start
+
+
+@dataclass(slots=True, eq=False)
+class EventScore:
+    """Pairs (told, true), what was told and is not true, and what is true and was not told."""
+
+    right: list[tuple[Happening, Happening]] = field(default_factory=list)
+    false: list[Happening] = field(default_factory=list)
+    missed: list[Happening] = field(default_factory=list)
+
+    def __add__(self, other: "EventScore") -> "EventScore":
+        return EventScore(
+            self.right + other.right, self.false + other.false, self.missed + other.missed
+        )
+
+    @property
+    def precision(self) -> float | None:
+        """Of what was told, the share that is right; None where nothing was told."""
+        told = len(self.right) + len(self.false)
+        return len(self.right) / told if told else None
+
+    @property
+    def recall(self) -> float | None:
+        """Of what took place, the share that was told; None where nothing did."""
+        true = len(self.right) + len(self.missed)
+        return len(self.right) / true if true else None
+
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of both."""
+        every = 2 * len(self.right) + len(self.false) + len(self.missed)
+        return 2 * len(self.right) / every if every else None
+
+    @property
+    def latency_s(self) -> float | None:
+        """The median time from the first image that shows an event to being told of it."""
+        late = [(a.stamp_ns - b.stamp_ns) / NANOSECONDS for a, b in self.right]
+        return float(np.median(late)) if late else None
+
+    @property
+    def agents_right(self) -> float | None:
+        """Of the moves, the share with the right agent, or rightly none."""
+        moves = [(a, b) for a, b in self.right if a.type is EventType.MOVED]
+        return float(np.mean([a.agent == b.agent for a, b in moves])) if moves else None
+
+    @property
+    def confidence_error(self) -> float | None:
+        """By how much the mean confidence differs from the share that is right (ECE, five bins)."""
+        told = [(a.confidence, 1.0) for a, _ in self.right]
+        told += [(a.confidence, 0.0) for a in self.false]
+        if not told:
+            return None
+        said, true = np.array(told).T
+        bins = np.minimum((5 * said).astype(int), 4)
+        gaps = [
+            abs(said[bins == b].mean() - true[bins == b].mean()) * (bins == b).mean()
+            for b in np.unique(bins)
+        ]
+        return float(np.sum(gaps))
+
+
+def score_events(told: Sequence[Happening], true: Sequence[Happening]) -> EventScore:
+    """Pair what was told with what took place: same type, object and path, near in place and time.
+
+    Of all such pairings the one with most pairs is taken, and of those the one nearest in time.
+    """
+    late = np.full((len(told), len(true)), np.inf)
+    for i, one in enumerate(told):
+        for j, other in enumerate(true):
+            seconds = (one.stamp_ns - other.stamp_ns) / NANOSECONDS
+            if _same(one, other) and -EARLY_S <= seconds <= LATE_S:
+                late[i, j] = abs(seconds)
+    rows, columns = linear_sum_assignment(np.minimum(late, 1e3))
+    pairs = [(i, j) for i, j in zip(rows, columns, strict=True) if np.isfinite(late[i, j])]
+    told_right, true_right = {i for i, _ in pairs}, {j for _, j in pairs}
+    return EventScore(
+        [(told[i], true[j]) for i, j in pairs],
+        [one for i, one in enumerate(told) if i not in told_right],
+        [one for j, one in enumerate(true) if j not in true_right],
+    )
+
+
+def place_tolerance(label: str, away_m: float) -> float:
+    """Return within how many metres a place is right."""
+    near = LONG_PLACE_M if label in LONG else PLACE_M
+    return max(near, FAR_SHARE * away_m) if away_m > DEPTH_REACH_M else near
+
+
+def _same(told: Happening, true: Happening) -> bool:
+    return (
+        told.type is true.type
+        and told.thing == true.thing
+        and told.path == true.path
+        and float(np.linalg.norm(told.place - true.place))
+        <= place_tolerance(true.label, true.away_m)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MapScore:
+    """Objects remembered at the end against those that a perfect observer would remember.
+
+    duplicates: remembered objects that are a true one which another is, too.
+    position_m: median error of those that are right.
+    """
+
+    remembered: int
+    true: int
+    right: int
+    duplicates: int
+    position_m: float | None
+
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of the shares of remembered and of true objects that are right."""
+        return 2 * self.right / (self.remembered + self.true) if self.true else None
+
+
+def score_map(
+    places: Array, labels: Sequence[str], true_places: Array, true_labels: Sequence[str]
+) -> MapScore:
+    """Compare objects (N, 2) with true ones (M, 2), metres in map, and their classes."""
+    apart = np.linalg.norm(places[:, None] - true_places[None], axis=2)
+    alike = np.array(labels, object)[:, None] == np.array(true_labels, object)[None]
+    far = np.where(alike.astype(bool) & (apart <= SAME_OBJECT_M), apart, np.inf)
+    rows, columns = linear_sum_assignment(np.minimum(far, 1e3))
+    pairs = [(i, j) for i, j in zip(rows, columns, strict=True) if np.isfinite(far[i, j])]
+    paired = {i for i, _ in pairs}
+    twice = sum(np.isfinite(far[i]).any() for i in range(len(places)) if i not in paired)
+    errors = [apart[i, j] for i, j in pairs]
+    return MapScore(
+        len(places),
+        len(true_places),
+        len(pairs),
+        int(twice),
+        float(np.median(errors)) if errors else None,
+    )

@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""One variant along one bag: the records and whatever else is measured on the way."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pervformer_ros.bags.ground_truth import GroundTruth, TrueMoment
+from pervformer_ros.bags.reader import BagReader
+from pervformer_ros.evaluation.perception.homography import HomographyMotion
+from pervformer_ros.evaluation.perception.matching import MatchingBench
+from pervformer_ros.evaluation.perception.observer import Observer
+from pervformer_ros.evaluation.perception.picture import Picture, draw_pair
+from pervformer_ros.evaluation.perception.places import PlaceBench, Query
+from pervformer_ros.evaluation.perception.records import Record
+from pervformer_ros.features import Keypoints, OrbExtractor
+from pervformer_ros.frame import NANOSECONDS, Frame
+from pervformer_ros.geometry import Array
+from pervformer_ros.pipeline import Pipeline, PipelineOutput
+
+ORB, LEARNED, HOMOGRAPHY = "orb", "pervformer", "homography"
+MAX_FEATURES = 512
+PICTURES = 4  # of each run
+
+
+@dataclass(frozen=True, slots=True)
+class Bag:
+    """What to watch, or the first seconds of it.
+
+    scenario: or the name of a recording, which has no seed.
+    """
+
+    path: Path
+    scenario: str
+    seed: int | None = None
+    seconds: float | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is called in pictures."""
+        return self.scenario if self.seed is None else f"{self.scenario} {self.seed}"
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """What one variant gave on one bag."""
+
+    bag: Bag
+    records: list[Record] = field(default_factory=list)
+    matching: MatchingBench = field(default_factory=MatchingBench)
+    queries: list[Query] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+
+
+def watch(
+    pipeline: Pipeline, bag: Bag, baselines: bool, progress: Callable[[], None] = lambda: None
+) -> Run:
+    """Run a pipeline along a bag and return what is to be judged.
+
+    Args:
+        pipeline: fresh or not; it is reset.
+        bag: with some ground truth.
+        baselines: mask motion by a homography too.
+        progress: called after each frame.
+
+    Raises:
+        BagError: if the bag cannot be read.
+    """
+    pipeline.reset()
+    run, places, orb = Run(bag), PlaceBench(), OrbExtractor(MAX_FEATURES)
+    by_homography = HomographyMotion() if baselines else None
+    with BagReader(bag.path) as reader, GroundTruth(bag.path) as truth:
+        every = max(1, _images_in(bag, reader) // PICTURES)
+        with Observer(pipeline) as observer:
+            for index, (frame, output, moment) in enumerate(
+                _steps(pipeline, reader, truth, bag.seconds)
+            ):
+                others = {HOMOGRAPHY: by_homography(frame.rgb)} if by_homography else {}
+                record = observer.record(frame, output, moment, others)
+                run.records.append(record)
+                if moment is not None and moment.T_map_base is not None:
+                    T_map_base = moment.T_map_base
+                    places.add(frame.stamp_ns, T_map_base, output.percept.place_descriptor)
+                    _match(run.matching, frame, orb, output, T_map_base)
+                if index % every == every // 2:
+                    threshold = pipeline.config.motion_threshold
+                    picture = draw_pair(frame, moment, output, record, threshold, bag.title)
+                    run.pictures.append(picture)
+                progress()
+    run.queries = places.queries()
+    return run
+
+
+def images_of(bag: Bag) -> int:
+    """Return about how many images will be watched."""
+    with BagReader(bag.path) as reader:
+        return _images_in(bag, reader)
+
+
+def has_objects(bag: Bag) -> bool:
+    """Return whether it tells what every pixel shows."""
+    with GroundTruth(bag.path) as truth:
+        return truth.has_objects
+
+
+def _images_in(bag: Bag, reader: BagReader) -> int:
+    part = 1.0 if bag.seconds is None else min(1.0, bag.seconds / max(reader.duration_s, 1e-9))
+    return round(reader.image_count * part)
+
+
+def _steps(
+    pipeline: Pipeline, reader: BagReader, truth: GroundTruth, seconds: float | None
+) -> Iterator[tuple[Frame, PipelineOutput, TrueMoment | None]]:
+    first_ns = None
+    for frame in reader.frames():
+        first_ns = frame.stamp_ns if first_ns is None else first_ns
+        if seconds is not None and frame.stamp_ns - first_ns >= seconds * NANOSECONDS:
+            break
+        yield frame, pipeline.step(frame), truth.at(frame.stamp_ns)
+
+
+def _match(
+    bench: MatchingBench,
+    frame: Frame,
+    orb: OrbExtractor,
+    output: PipelineOutput,
+    T_map_base: Array,
+) -> None:
+    """Take a view, where one is due; ORB by itself, without the model's motion mask."""
+    if not bench.wants(frame):
+        return
+    found = output.percept.keypoints
+    learned = Keypoints(found.uv, found.score, found.descriptors.astype(np.float16))
+    bench.add(frame, T_map_base, {ORB: orb(frame.rgb), LEARNED: learned})

@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Loop closures against the truth: which are false, and how many of the returns were found."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pervformer_ros.geometry import Array, Trajectory, invert, rotation_angle
+from pervformer_ros.slam import EdgeKind, PoseGraph
+
+# A closure off by more than this is false: metres, radians.
+FALSE_POSITION, FALSE_ROTATION = 0.5, np.radians(8.0)
+# A keyframe has returned if it is this near to one from which the robot has gone this far since.
+NEAR, LIKE, FAR = 1.0, np.radians(20.0), 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Closures:
+    """accepted, false: counts; recall: part of the returns that are tied to an older visit."""
+
+    accepted: int
+    false: int
+    recall: float | None
+
+
+def judge_closures(graph: PoseGraph, truth: Trajectory) -> Closures:
+    """Compare a graph's edges with the true poses; recall is None where nothing returns."""
+    known = dict(zip(truth.stamps_ns.tolist(), truth.poses, strict=True))
+    poses = [known.get(stamp) for stamp in graph.stamps_ns.tolist()]
+    loops = [edge for edge in graph.edges if edge.kind is EdgeKind.LOOP]
+    false = sum(
+        _is_false(poses[edge.first], poses[edge.second], edge.T_first_second) for edge in loops
+    )
+    return Closures(len(loops), false, _recall(graph, poses))
+
+
+def _is_false(T_first: Array | None, T_second: Array | None, T_first_second: Array) -> bool:
+    if T_first is None or T_second is None:
+        return False
+    error = invert(invert(T_first) @ T_second) @ T_first_second
+    too_far = np.linalg.norm(error[:3, 3]) > FALSE_POSITION
+    return bool(too_far or rotation_angle(error) > FALSE_ROTATION)
+
+
+def _recall(graph: PoseGraph, poses: list[Array | None]) -> float | None:
+    known = [i for i, T in enumerate(poses) if T is not None]
+    if len(known) < 2:
+        return None
+    T = np.array([poses[i] for i in known])
+    steps = np.linalg.norm(np.diff(T[:, :3, 3], axis=0), axis=1)
+    path = dict(zip(known, np.concatenate([[0.0], np.cumsum(steps)]).tolist(), strict=True))
+    visual = (EdgeKind.VISUAL, EdgeKind.LOOP)
+    tied = {
+        max(e.first, e.second)
+        for e in graph.edges
+        if e.kind in visual
+        and {e.first, e.second} <= path.keys()
+        and abs(path[e.second] - path[e.first]) > FAR
+    }
+    returned = []
+    for row, i in enumerate(known):
+        older = np.array([path[i] - path[j] > FAR for j in known[:row]], bool)
+        before = T[:row][older]
+        near = np.linalg.norm(before[:, :3, 3] - T[row, :3, 3], axis=1) < NEAR
+        turns = np.einsum("kij,ij->k", before[near, :3, :3], T[row, :3, :3])  # trace of R^T R'
+        if (np.arccos(np.clip((turns - 1) / 2, -1, 1)) < LIKE).any():
+            returned.append(i)
+    if not returned:
+        return None
+    return len(tied & set(returned)) / len(returned)

@@ -1,0 +1,172 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""All methods along one recording, frame by frame side by side, and how far each drifted."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pervformer_ros.bags.ground_truth import GroundTruth
+from pervformer_ros.bags.reader import BagError, BagReader
+from pervformer_ros.evaluation.drift import measure_drift
+from pervformer_ros.evaluation.slam.closures import judge_closures
+from pervformer_ros.evaluation.slam.methods import Method
+from pervformer_ros.evaluation.slam.sight import Sight
+from pervformer_ros.evaluation.table import Row
+from pervformer_ros.features import FeatureSet
+from pervformer_ros.frame import Frame
+from pervformer_ros.geometry import Array, Trajectory
+from pervformer_ros.pipeline import PipelineConfig
+from pervformer_ros.slam import SlamBackend, TrackingState
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A bag with ground truth and what its rows are called by; seed None = not simulated."""
+
+    path: Path
+    scenario: str
+    seed: int | None
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One method's way along a recording."""
+
+    method: Method
+    backend: SlamBackend | None = None
+    poses: list[tuple[int, Array]] = field(default_factory=list)  # where there is no back end
+    milliseconds: list[float] = field(default_factory=list)
+    lost: int = 0
+    online: Trajectory | None = None
+    final: Trajectory | None = None
+
+    def step(self, frame: Frame, features: FeatureSet) -> None:
+        """Give the back end a frame."""
+        assert self.backend is not None
+        T_odom_base = frame.T_odom_base if self.method.odometry else None
+        started = time.perf_counter()
+        update = self.backend.update(features, frame.camera, frame.T_base_camera, T_odom_base)
+        self.milliseconds.append(1e3 * (time.perf_counter() - started))
+        self.lost += update.state is TrackingState.LOST
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What became of a recording: one run and one row for each method."""
+
+    recording: Recording
+    truth: Trajectory
+    runs: list[Run]
+    rows: list[Row]
+
+
+def run_methods(
+    recording: Recording,
+    methods: Sequence[Method],
+    masks: str,
+    config: PipelineConfig | None = None,
+    seconds: float | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Drive all methods along a recording.
+
+    Args:
+        recording: with the true poses.
+        methods: to compare.
+        masks: "model" or "truth", see Sight.
+        config: of the line.
+        seconds: stop after so many.
+        progress: called with (images done, images in all).
+
+    Raises:
+        BagError: if the bag cannot be read, or has no true poses.
+        ValueError: see Sight.
+    """
+    sight = Sight(methods, masks, config)
+    runs = [Run(m, SlamBackend() if m.uses_back_end else None) for m in methods]
+    baseline = None
+    if any(method.name == "open3d" for method in methods):
+        from pervformer_ros.evaluation.slam.open3d_odometry import Open3dOdometry
+
+        baseline = Open3dOdometry()
+    needs_features = any(method.uses_back_end for method in methods)
+    odometry: list[tuple[int, Array]] = []
+    with BagReader(recording.path) as bag, GroundTruth(recording.path) as truth:
+        first_ns = None
+        for done, frame in enumerate(bag.frames(), 1):
+            progress(done, bag.image_count)
+            first_ns = frame.stamp_ns if first_ns is None else first_ns
+            if seconds is not None and frame.stamp_ns - first_ns > seconds * 1e9:
+                break
+            if frame.T_odom_base is not None:
+                odometry.append((frame.stamp_ns, frame.T_odom_base))
+            if needs_features:
+                moment = truth.at(frame.stamp_ns)
+                seen = sight.look(frame, None if moment is None else moment.moving)
+                for run in runs:
+                    if run.backend is not None:
+                        key = run.method.is_learned, run.method.is_masked
+                        run.step(frame, seen[key])
+            if baseline is not None:
+                baseline.step(frame)
+        true_poses = bag.ground_truth()
+    if true_poses is None:
+        raise BagError(f"{recording.path} has no true poses: drift cannot be told")
+    for run in runs:
+        if run.backend is not None:
+            run.online, run.final = run.backend.online_trajectory(), run.backend.trajectory()
+        elif run.method.name == "open3d" and baseline is not None:
+            run.online = run.final = baseline.trajectory()
+        else:
+            run.online = run.final = _trajectory(odometry)
+    of_odometry = measure_drift(true_poses, _trajectory(odometry)).ate_rmse_m
+    rows = [_row(recording, run, true_poses, masks, of_odometry) for run in runs]
+    return Outcome(recording, true_poses, runs, rows)
+
+
+def _row(
+    recording: Recording, run: Run, truth: Trajectory, masks: str, of_odometry: float | None
+) -> Row:
+    assert run.online is not None
+    assert run.final is not None
+    online, final = measure_drift(truth, run.online), measure_drift(truth, run.final)
+    row: dict[str, str | int | float | bool | None] = {
+        "scenario": recording.scenario,
+        "seed": recording.seed,
+        "method": run.method.name,
+        "odometry": run.method.odometry,
+        "masks": masks if run.method.is_masked else None,
+        "statistic": None,
+        "ate_rmse_m": final.ate_rmse_m,
+        "ate_online_rmse_m": online.ate_rmse_m,
+        "ate_online_to_odometry": _ratio(online.ate_rmse_m, of_odometry),
+        "rpe_trans_m_per_m": final.rpe_trans_m_per_m,
+        "rpe_rot_deg_per_m": final.rpe_rot_deg_per_m,
+        "rpe_online_trans_m_per_m": online.rpe_trans_m_per_m,
+        "frames": len(run.online),
+    }
+    if run.backend is not None:
+        closures = judge_closures(run.backend.graph(), truth)
+        row |= {
+            "lost": run.lost,
+            "keyframes": len(run.backend.graph().poses),
+            "loop_closures": closures.accepted,
+            "loop_closures_false": closures.false,
+            "loop_recall": closures.recall,
+            "slam_ms_p50": float(np.percentile(run.milliseconds, 50)),
+            "slam_ms_p99": float(np.percentile(run.milliseconds, 99)),
+        }
+    return row
+
+
+def _ratio(ours: float | None, theirs: float | None) -> float | None:
+    return ours / theirs if ours is not None and theirs else None
+
+
+def _trajectory(poses: list[tuple[int, Array]]) -> Trajectory:
+    stamps = np.array([stamp for stamp, _ in poses], np.int64)
+    return Trajectory(stamps, np.array([T for _, T in poses]).reshape(-1, 4, 4))

@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What each method sees of a frame: one look, shared by all of them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pervformer_ros.evaluation.slam.methods import MASKS, Method
+from pervformer_ros.features import (
+    FeatureSet,
+    Keypoints,
+    OrbExtractor,
+    place_features,
+    static_mask,
+)
+from pervformer_ros.frame import Frame
+from pervformer_ros.pipeline import Pipeline, PipelineConfig
+
+
+class Sight:
+    """Looks at the frames of one recording, in order, for several methods.
+
+    The network runs only if some method needs it.
+    """
+
+    def __init__(self, methods: Sequence[Method], masks: str, config: PipelineConfig | None = None):
+        """Make ready for the methods.
+
+        Args:
+            methods: that will be asked for.
+            masks: "model", PervFormer's own, or "truth".
+            config: of the line, for the network's weights and the limits of features and masks.
+
+        Raises:
+            ValueError: if there are no such masks, or the model is needed and was never trained.
+        """
+        if masks not in MASKS:
+            raise ValueError(f"masks are '{masks}': use {' or '.join(MASKS)}")
+        self.config = config or PipelineConfig()
+        self._masks = masks
+        self._orb = OrbExtractor(self.config.max_features)
+        learned = any(method.is_learned for method in methods)
+        masked = any(method.is_masked for method in methods)
+        self._line: Pipeline | None = None
+        if learned or (masked and masks == "model"):
+            self._line = Pipeline(self.config)
+            if not self._line.trained:
+                raise ValueError(
+                    "the model was never trained, so it has no features or masks to speak of: name "
+                    "weights by --checkpoint, or ask for --methods odometry,orb,orb_masked "
+                    "--masks truth"
+                )
+
+    def look(
+        self, frame: Frame, moving: NDArray[np.bool_] | None
+    ) -> dict[tuple[bool, bool], FeatureSet]:
+        """Return the features of a frame by (learned, masked), as far as methods need them.
+
+        Args:
+            frame: the next one.
+            moving: (H, W) what truly moves in it, None where the recording does not tell.
+        """
+        nothing = np.zeros(frame.rgb.shape[:2], np.float32)
+        motion = nothing if moving is None else moving.astype(np.float32)
+        place, learned = None, None
+        if self._line is not None:
+            percept = self._line.step(frame).percept
+            place = percept.place_descriptor
+            found, most = percept.keypoints, self.config.max_features
+            learned = Keypoints(
+                found.uv[:most], found.score[:most], found.descriptors[:most].astype(np.float16)
+            )
+            if self._masks == "model":
+                motion = percept.motion_probability
+        seen = {}
+        for masked, likely in ((False, nothing), (True, motion)):
+            mask = static_mask(likely, self.config.motion_threshold, self.config.mask_margin_px)
+            orb = self._orb(frame.rgb, mask if masked else None)
+            seen[False, masked] = place_features(frame, orb, likely, mask)
+            if learned is not None:
+                seen[True, masked] = place_features(frame, learned, likely, mask, place)
+        return seen

@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pervformer_ros.evaluation.memory.scoring import Happening, score_events, score_map
+from pervformer_ros.evaluation.memory.suite import evaluate_memory
+from pervformer_ros.memory import EventType
+
+SECOND = 1_000_000_000
+NOWHERE = np.full(2, np.nan)
+
+
+def happening(second=10.0, kind=EventType.APPEARED, thing=1, end=(3.0, 0.0), **changes):
+    values = {"start": NOWHERE, "label": "pallet", "away_m": 3.0, **changes}
+    return Happening(round(second * SECOND), kind, thing, end=np.array(end), **values)
+
+
+def test_what_is_told_right_counts_with_its_latency():
+    score = score_events([happening(10.5, end=(3.2, 0.1))], [happening()])
+    assert (score.precision, score.recall, score.f1, score.latency_s) == (1, 1, 1, 0.5)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        happening(12.5),
+        happening(8.5),
+        happening(thing=2),
+        happening(kind=EventType.STOPPED),
+        happening(end=(3.6, 0.0)),
+        happening(path="aisle_a"),
+    ],
+    ids=["late", "early", "another object", "another type", "elsewhere", "of a path"],
+)
+def test_what_is_told_wrongly_is_false_and_what_took_place_is_missed(told):
+    score = score_events([told], [happening()])
+    assert (len(score.right), len(score.false), len(score.missed)) == (0, 1, 1)
+
+
+def test_places_that_are_far_away_need_not_be_right_to_half_a_metre():
+    told, true = happening(end=(21.5, 0.0), away_m=20.0), happening(end=(20.0, 0.0), away_m=20.0)
+    assert score_events([told], [true]).recall == 1
+
+
+def test_an_event_that_is_told_twice_is_right_once():
+    score = score_events([happening(10.1), happening(10.9)], [happening()])
+    assert (len(score.right), len(score.false)) == (1, 1)
+    assert score.latency_s == pytest.approx(0.1)
+
+
+seconds = st.lists(st.floats(0, 30), max_size=6)
+
+
+@given(seconds, seconds)
+def test_every_event_counts_once(told, true):
+    score = score_events([happening(s) for s in told], [happening(s) for s in true])
+    assert len(score.right) + len(score.false) == len(told)
+    assert len(score.right) + len(score.missed) == len(true)
+
+
+def test_objects_are_right_where_class_and_place_are():
+    places = np.array([[0, 0], [0.3, 0], [5, 0], [9, 9]], float)
+    labels = ["box", "box", "pallet", "cone"]
+    score = score_map(places, labels, np.array([[0.1, 0], [5, 0.5]]), ["box", "box"])
+    assert (score.remembered, score.true, score.right, score.duplicates) == (4, 2, 1, 1)
+    assert score.position_m == pytest.approx(0.1)
+
+
+def test_the_command_judges_an_episode(tmp_path):
+    episode, total = evaluate_memory(
+        ["truth"], [("path_clears", 900_000)], tmp_path, seconds=4.0, rate=3
+    )
+    assert (episode["scenario"], episode["method"], total["scenario"]) == (
+        "path_clears",
+        "truth",
+        "all",
+    )
+    assert episode["events"] == episode["right"] + episode["missed"]
+    assert (tmp_path / "table.json").exists()
+
+
+def test_what_cannot_be_judged_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no source"):
+        evaluate_memory(["dream"], [], tmp_path)
+    with pytest.raises(ValueError, match="no pose"):
+        evaluate_memory(["truth"], [], tmp_path, pose="guess")
+    with pytest.raises(ValueError, match="cannot be taken"):
+        evaluate_memory(["truth"], [], tmp_path, rate=4)

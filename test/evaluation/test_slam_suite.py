@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The comparison of SLAM methods: what is compared, counted and summed up."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pervformer_ros.evaluation.slam.closures import judge_closures
+from pervformer_ros.evaluation.slam.methods import METHODS, Method, methods_of
+from pervformer_ros.evaluation.slam.runs import Recording
+from pervformer_ros.evaluation.slam.sight import Sight
+from pervformer_ros.evaluation.slam.suite import evaluate_slam, shown, summarise
+from pervformer_ros.geometry import Trajectory, invert, make_transform
+from pervformer_ros.pipeline import PipelineConfig
+from pervformer_ros.sim import simulate
+from pervformer_ros.slam import Edge, EdgeKind, PoseGraph, se3
+
+
+def test_every_method_is_compared_fused_and_visual_only_where_both_make_sense():
+    methods = methods_of("")
+    assert {method.name for method in methods} == set(METHODS)
+    assert Method("odometry", False) not in methods
+    assert Method("open3d", True) not in methods
+    assert {Method("orb", True), Method("orb", False)} <= set(methods)
+    assert methods_of("orb") == [Method("orb", True), Method("orb", False)]
+    with pytest.raises(ValueError, match="no method 'sift'"):
+        methods_of("orb,sift")
+
+
+def test_masks_of_a_model_that_was_never_trained_are_refused():
+    config = PipelineConfig("untrained", "tiny")
+    with pytest.raises(ValueError, match="never trained"):
+        Sight(methods_of("orb_masked"), "model", config)
+    with pytest.raises(ValueError, match="masks are 'guess'"):
+        Sight(methods_of("orb"), "guess", config)
+    Sight(methods_of("orb,orb_masked"), "truth", config)  # needs no model
+
+
+def laps(count=40, radius=4.0):
+    """Poses of a robot that drives a circle twice, and their stamps."""
+    poses = []
+    for angle in np.linspace(0, 4 * np.pi, 2 * count, endpoint=False):
+        heading = [0, 0, np.sin(angle / 2 + np.pi / 4), np.cos(angle / 2 + np.pi / 4)]
+        place = [radius * np.cos(angle), radius * np.sin(angle), 0]
+        poses.append(make_transform(place, heading))
+    return np.array(poses), np.arange(2 * count, dtype=np.int64) * 1_000_000_000
+
+
+def edge(poses, first, second, kind, off=0.0):
+    T = invert(poses[first]) @ poses[second]
+    T[0, 3] += off
+    return Edge(first, second, kind, T, se3.isotropic(0.01, 0.05))
+
+
+def test_closures_are_told_from_false_ones_and_returns_are_counted():
+    poses, stamps = laps()
+    chain = [edge(poses, i, i + 1, EdgeKind.ODOMETRY) for i in range(len(poses) - 1)]
+    loops = [
+        edge(poses, 0, 40, EdgeKind.LOOP),
+        edge(poses, 1, 41, EdgeKind.LOOP, off=2.0),
+        edge(poses, 2, 42, EdgeKind.VISUAL),
+    ]
+    graph = PoseGraph(np.arange(len(poses)), stamps, poses, (*chain, *loops))
+    closures = judge_closures(graph, Trajectory(stamps, poses))
+    assert (closures.accepted, closures.false) == (2, 1)
+    assert closures.recall == pytest.approx(3 / 41, abs=0.01)
+    once = PoseGraph(np.arange(30), stamps[:30], poses[:30], tuple(chain[:29]))
+    assert judge_closures(once, Trajectory(stamps, poses)).recall is None
+
+
+def row(seed, **figures):
+    about = {"scenario": "s", "seed": seed, "method": "orb", "odometry": True, "masks": None}
+    return {**about, "statistic": None, **figures}
+
+
+def test_the_summary_has_the_median_and_the_worst():
+    rows = [row(i, ate_online_rmse_m=x, loop_recall=x) for i, x in enumerate([0.1, 0.5, 0.2])]
+    median, worst = summarise([*rows, row(9, ate_online_rmse_m=None, loop_recall=None)])
+    assert (median["statistic"], median["runs"], median["seed"]) == ("median", 4, None)
+    assert median["ate_online_rmse_m"] == pytest.approx(0.2)
+    assert worst["ate_online_rmse_m"] == pytest.approx(0.5)
+    assert worst["loop_recall"] == pytest.approx(0.1)
+    assert worst["lost"] is None
+    assert [r["mode"] for r in shown([*rows, median])] == ["fused"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("slam")
+    bag = simulate("busy_aisle", 5, folder / "bag", 1.5)
+    rows = evaluate_slam(
+        [Recording(bag, "busy_aisle", 5)],
+        methods_of("odometry,orb,orb_masked,open3d"),
+        "truth",
+        folder / "out",
+    )
+    return rows, folder / "out"
+
+
+def test_a_run_gives_one_row_for_each_method_and_its_plots(table):
+    rows, out = table
+    runs = [r for r in rows if r["statistic"] is None]
+    assert [(r["method"], r["odometry"]) for r in runs] == [
+        ("odometry", True),
+        ("orb", True),
+        ("orb", False),
+        ("orb_masked", True),
+        ("orb_masked", False),
+        ("open3d", False),
+    ]
+    assert all(r["frames"] == runs[0]["frames"] > 15 for r in runs)
+    assert all(0 <= r["ate_online_rmse_m"] < 1 for r in runs)
+    assert runs[0]["ate_online_to_odometry"] == pytest.approx(1.0)
+    assert {r["masks"] for r in runs} == {None, "truth"}
+    assert json.loads((out / "table.json").read_text())["rows"] == rows
+    for name in ("drift", "paths"):
+        assert (out / f"busy_aisle-5-{name}.png").stat().st_size > 10_000
+
+
+def test_nothing_to_drive_along_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="nothing to drive along"):
+        evaluate_slam([], methods_of("orb"), "truth", tmp_path)
