@@ -25,6 +25,11 @@ ARGUMENTS = {
     "camera_info_topic": ("/camera/color/camera_info", "Calibration of the colour camera."),
     "depth_topic": ("/camera/depth/image_raw", "Depth images, aligned to colour."),
     "odom_topic": ("/odom", "Odometry of the robot's base."),
+    "checkpoint": (
+        "",
+        "Weights (.safetensors), or untrained; else as params_file says, or those that ship.",
+    ),
+    "features": ("", "What to extract features with, orb or pervformer; else as params_file says."),
     "image_transport": ("", "How colour travels, raw or compressed; else as params_file says."),
     "depth_transport": (
         "",
@@ -32,8 +37,8 @@ ARGUMENTS = {
     ),
 }
 
-
-TRANSPORTS = ("image_transport", "depth_transport")
+# Parameters of perception that can be given as arguments.
+PARAMETERS = ("checkpoint", "features", "image_transport", "depth_transport")
 
 
 def generate_launch_description():
@@ -47,7 +52,7 @@ def generate_launch_description():
 def nodes(context):
     given = {name: LaunchConfiguration(name) for name in ARGUMENTS}
     # An argument that is not given leaves the word to params_file.
-    transports = {n: value for n in TRANSPORTS if (value := given[n].perform(context))}
+    chosen = {name: value for name in PARAMETERS if (value := given[name].perform(context))}
     common = {
         "package": "pervformer_ros",
         "namespace": given["namespace"],
@@ -65,7 +70,7 @@ def nodes(context):
     perception = LifecycleNode(
         executable="perception_node",
         name="pervformer",
-        parameters=[*parameters, transports],
+        parameters=[*parameters, chosen],
         remappings=[
             *camera_and_odometry,
             ("/camera/color/image_raw", colour),

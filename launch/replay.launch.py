@@ -43,9 +43,7 @@ def generate_launch_description():
         ],
         output="screen",
     )
-    finished = OnProcessExit(
-        target_action=player, on_exit=[EmitEvent(event=Shutdown(reason="the bag is over"))]
-    )
+    finished = OnProcessExit(target_action=player, on_exit=leave)
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="rosbag2 folder or ROS 1 bag."),
@@ -55,3 +53,10 @@ def generate_launch_description():
             RegisterEventHandler(finished),
         ]
     )
+
+
+def leave(event, context):
+    if context.is_shutdown:  # by ctrl-c; launch does not bear a second shutdown
+        return []
+    reason = "the bag is over" if event.returncode == 0 else f"{event.process_name} failed"
+    return [EmitEvent(event=Shutdown(reason=reason))]

@@ -43,9 +43,7 @@ def generate_launch_description():
         ],
         output="screen",
     )
-    finished = OnProcessExit(
-        target_action=warehouse, on_exit=[EmitEvent(event=Shutdown(reason="the shift is over"))]
-    )
+    finished = OnProcessExit(target_action=warehouse, on_exit=leave)
     return LaunchDescription(
         [
             DeclareLaunchArgument("scenario", default_value="shift", description="What happens."),
@@ -56,3 +54,10 @@ def generate_launch_description():
             RegisterEventHandler(finished),
         ]
     )
+
+
+def leave(event, context):
+    if context.is_shutdown:  # by ctrl-c; launch does not bear a second shutdown
+        return []
+    reason = "the shift is over" if event.returncode == 0 else f"{event.process_name} failed"
+    return [EmitEvent(event=Shutdown(reason=reason))]

@@ -10,20 +10,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pervformer_ros.features import FeatureSet, Keypoints, OrbExtractor, lift
+from pervformer_ros.features import (
+    STATIC,
+    FeatureSet,
+    Keypoints,
+    OrbExtractor,
+    place_features,
+    static_mask,
+)
 from pervformer_ros.frame import NANOSECONDS, Frame
-from pervformer_ros.geometry import Array
+from pervformer_ros.geometry import Array, invert
 from pervformer_ros.memory import (
+    Corridor,
     Event,
+    MemoryConfig,
     Sighting,
     Snapshot,
     SnapshotError,
     WorkingMemory,
     WorldObject,
+    box_overlaps,
     place_sightings,
 )
 from pervformer_ros.model import (
@@ -32,6 +41,7 @@ from pervformer_ros.model import (
     PerceptArrays,
     ProbeUpdate,
     StateError,
+    find_weights,
     load_model,
     state_bytes,
 )
@@ -40,17 +50,20 @@ if TYPE_CHECKING:
     from pervformer_ros.slam import SlamBackend, SlamUpdate
 
 FEATURES = ("orb", "pervformer")
-STATIC, MOVING = 255, 0
+# A detection that overlaps a visible probe's box by more than this is that probe's object.
+EXPLAINED_IOU = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineConfig:
     """How to see and what to hand on.
 
-    checkpoint: a .safetensors file, or "" for random weights of the size `model`.
+    checkpoint: a .safetensors file; "" for the weights that ship for the size `model`; "untrained"
+        for random ones of that size.
     features: "orb" (OpenCV, the baseline) or "pervformer".
     motion_threshold: motion probability from which a pixel does not count as static.
     mask_margin_px: by how much moving regions are widened, so that their edges grow no features.
+    paths: corridors to watch, in the map frame of SLAM; without SLAM that is odom.
     """
 
     checkpoint: str = ""
@@ -60,6 +73,7 @@ class PipelineConfig:
     device: str = "cpu"
     motion_threshold: float = 0.5
     mask_margin_px: int = 4
+    paths: tuple[Corridor, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse an unknown kind of features (ValueError)."""
@@ -71,12 +85,14 @@ class PipelineConfig:
 class PipelineOutput:
     """What one frame gave.
 
+    percept: what the model says, in the pixels of the frame's image.
     static_mask: (H, W) uint8, 255 = static and usable for SLAM, 0 = moving.
     static_depth: (H, W) float32 metres with moving pixels 0, or None without depth.
     slam: None where no back end is attached.
     """
 
     stamp_ns: int
+    percept: PerceptArrays
     objects: list[WorldObject]
     events: list[Event]
     features: FeatureSet
@@ -95,9 +111,10 @@ class Pipeline:
 
     def __init__(self, config: PipelineConfig | None = None, slam: "SlamBackend | None" = None):
         self.config = config or PipelineConfig()
-        self.loaded: LoadedModel = load_model(self.config.checkpoint or None, self.config.model)
+        weights = find_weights(self.config.checkpoint, self.config.model)
+        self.loaded: LoadedModel = load_model(weights, self.config.model)
         self.perceiver = Perceiver(self.loaded.model, self.config.device)
-        self.memory = WorkingMemory()
+        self.memory = WorkingMemory(MemoryConfig(paths=self.config.paths))
         self.slam = slam
         self._orb = OrbExtractor(self.config.max_features)
         self.reset()
@@ -109,6 +126,8 @@ class Pipeline:
         self._newest_ns: int | None = None
         self._state_ns: int | None = None
         self._T_odom_base: Array = np.eye(4)
+        self._T_map_odom: Array | None = None
+        self._T_odom_camera: Array | None = None
         self.frames = self.probes_in_use = 0
         self.memory.reset()
         if self.slam is not None:
@@ -125,26 +144,28 @@ class Pipeline:
         percept = self._perceive(frame)
         # Tell what moves from what stands still
         motion = percept.motion_probability if self.trained else _nothing_moves(frame)
-        static_mask = self._static_mask(motion)
+        mask = static_mask(motion, self.config.motion_threshold, self.config.mask_margin_px)
         # Find features, place them in space and weigh them by how static they are
-        features = self._features(frame, percept, motion)
+        features = self._features(frame, percept, motion, mask)
         # Remember things, and tell what changed
         if frame.T_odom_base is not None:
             self._T_odom_base = frame.T_odom_base
         sightings = self._sightings(frame, percept) if self.trained else []
-        remembered = self.memory.update(frame, self._T_odom_base, sightings)
+        remembered = self.memory.update(frame, self._T_odom_base, sightings, self._T_map_odom)
         # Correct the pose
         slam = None
         if self.slam is not None:
             slam = self.slam.update(features, frame.camera, frame.T_base_camera, frame.T_odom_base)
+            self._T_map_odom = slam.T_map_odom
         self.frames += 1
         return PipelineOutput(
             stamp_ns=frame.stamp_ns,
+            percept=percept,
             objects=remembered.objects,
             events=remembered.events,
             features=features,
-            static_mask=static_mask,
-            static_depth=_masked(frame.depth, static_mask),
+            static_mask=mask,
+            static_depth=_masked(frame.depth, mask),
             slam=slam,
             latency_ms=1e3 * (time.perf_counter() - started),
         )
@@ -170,6 +191,7 @@ class Pipeline:
         except StateError as error:
             raise SnapshotError(f"{path}: {error}") from error
         self._probe_update = None  # the next image proposes the same again
+        self._T_odom_camera = None
         self._newest_ns, self._state_ns = None, snapshot.stamp_ns
         snapshot.restore(self.memory)
         return snapshot
@@ -201,36 +223,37 @@ class Pipeline:
         dt_s = max(0, frame.stamp_ns - last_ns) / NANOSECONDS
         self._state_ns = frame.stamp_ns
         percept, self._state = self.perceiver.perceive(
-            frame.rgb, frame.depth, dt_s, self._state, self._probe_update
+            frame.rgb,
+            frame.depth,
+            dt_s,
+            self._state,
+            self._probe_update,
+            K=frame.camera.K,
+            T_now_before=self._camera_motion(frame),
         )
         # Probes born at detections that mean nothing would mean nothing either.
         self._probe_update = percept.update if self.trained else None
         self.probes_in_use = int(percept.probes.alive.sum())
         return percept
 
-    def _static_mask(self, motion: NDArray[np.float32]) -> NDArray[np.uint8]:
-        moving = (motion >= self.config.motion_threshold).astype(np.uint8)
-        margin = 2 * self.config.mask_margin_px + 1
-        moving = cv2.dilate(moving, np.ones((margin, margin), np.uint8))
-        return np.where(moving, MOVING, STATIC).astype(np.uint8)
+    def _camera_motion(self, frame: Frame) -> Array | None:
+        """Return what moves points from the last camera to this one's, None if unknown."""
+        now = None if frame.T_odom_base is None else frame.T_odom_base @ frame.T_base_camera
+        before, self._T_odom_camera = self._T_odom_camera, now
+        return None if now is None or before is None else invert(now) @ before
 
     def _features(
-        self, frame: Frame, percept: PerceptArrays, motion: NDArray[np.float32]
+        self,
+        frame: Frame,
+        percept: PerceptArrays,
+        motion: NDArray[np.float32],
+        mask: NDArray[np.uint8],
     ) -> FeatureSet:
-        found = self._orb(frame.rgb) if self.config.features == "orb" else self._learned(percept)
-        columns = np.clip(np.rint(found.uv[:, 0]).astype(int), 0, frame.camera.width - 1)
-        rows = np.clip(np.rint(found.uv[:, 1]).astype(int), 0, frame.camera.height - 1)
-        return FeatureSet(
-            stamp_ns=frame.stamp_ns,
-            width=frame.camera.width,
-            height=frame.camera.height,
-            uv=found.uv,
-            points=lift(found.uv, frame.depth, frame.camera),
-            score=found.score,
-            static_probability=1 - motion[rows, columns],
-            descriptors=found.descriptors,
-            place_descriptor=percept.place_descriptor,
-        )
+        if self.config.features == "orb":
+            found = self._orb(frame.rgb, mask)
+        else:
+            found = self._learned(percept)
+        return place_features(frame, found, motion, mask, percept.place_descriptor)
 
     def _learned(self, percept: PerceptArrays) -> Keypoints:
         found, most = percept.keypoints, self.config.max_features
@@ -250,7 +273,27 @@ class Pipeline:
             masks=found.mask,
             embeddings=found.embedding,
             motion=found.motion,
+            probes=_explaining_probes(percept),
         )
+
+
+def _explaining_probes(percept: PerceptArrays) -> list[int]:
+    """Return the number of the probe that explains each detection, -1 where none does."""
+    probes, boxes = percept.probes, percept.detections.box
+    usable = np.flatnonzero(probes.alive & (probes.visible > 0.5))
+    if not len(usable):
+        return [-1] * len(boxes)
+    overlap = box_overlaps(_as_sizes(boxes), _as_sizes(probes.box[usable]))
+    best = overlap.argmax(axis=1)
+    return [
+        int(usable[i]) if row[i] > EXPLAINED_IOU else -1
+        for i, row in zip(best, overlap, strict=True)
+    ]
+
+
+def _as_sizes(box: NDArray[np.float32]) -> Array:
+    """Turn boxes (K, 4) from left, top, right, bottom to left, top, width, height."""
+    return np.concatenate([box[:, :2], box[:, 2:] - box[:, :2]], axis=1).astype(float)
 
 
 def _nothing_moves(frame: Frame) -> NDArray[np.float32]:
@@ -258,6 +301,6 @@ def _nothing_moves(frame: Frame) -> NDArray[np.float32]:
 
 
 def _masked(
-    depth: NDArray[np.float32] | None, static_mask: NDArray[np.uint8]
+    depth: NDArray[np.float32] | None, mask: NDArray[np.uint8]
 ) -> NDArray[np.float32] | None:
-    return None if depth is None else np.where(static_mask == STATIC, depth, np.float32(0))
+    return None if depth is None else np.where(mask == STATIC, depth, np.float32(0))

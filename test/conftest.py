@@ -25,6 +25,17 @@ def redkitchen_a() -> Path:
 
 
 @pytest.fixture(scope="session")
+def trecvit_fixture() -> Path:
+    """Return the folder of numbers that the official TRecViT computed."""
+    repository = Path(__file__).parents[1]
+    data = Path(os.environ.get("PERVFORMER_TEST_DATA", repository.parent / "shared" / "data"))
+    folder = data / "trecvit_fixture"
+    if not (folder / "io.npz").is_file():
+        pytest.skip(f"no TRecViT fixture at {folder}: point PERVFORMER_TEST_DATA at its parent")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def synthetic_bag(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return what writes a bag: `synthetic_bag(kind, change, **fields of Recipe)`.
 

@@ -2,23 +2,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Symbolic working memory: objects in the world, events, and their snapshot on disk."""
 
+from pervformer_ros.memory.association import box_overlaps
+from pervformer_ros.memory.corridor_file import corridors_of_bag, read_corridors
 from pervformer_ros.memory.events import Event, EventLog, EventType
-from pervformer_ros.memory.objects import ObjectMap, ObjectState, Sighting, WorldObject
+from pervformer_ros.memory.object_map import ObjectMap
+from pervformer_ros.memory.objects import ObjectState, Sighting, WorldObject
+from pervformer_ros.memory.paths import Corridor, PathState
 from pervformer_ros.memory.placing import place_sightings
 from pervformer_ros.memory.snapshot import Snapshot, SnapshotError
 from pervformer_ros.memory.working_memory import MemoryConfig, WorkingMemory
 
 __all__ = [
+    "Corridor",
     "Event",
     "EventLog",
     "EventType",
     "MemoryConfig",
     "ObjectMap",
     "ObjectState",
+    "PathState",
     "Sighting",
     "Snapshot",
     "SnapshotError",
     "WorkingMemory",
     "WorldObject",
+    "box_overlaps",
+    "corridors_of_bag",
     "place_sightings",
+    "read_corridors",
 ]

@@ -1,18 +1,35 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Objects in the world: sightings become things with an id for life."""
+"""What is seen (Sighting) and what stays (WorldObject): places, doubts, votes, existence."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from pervformer_ros.frame import NANOSECONDS
 from pervformer_ros.geometry import Array
+from pervformer_ros.memory.classes import ClassPrior, prior_of
 
-# A pair that must not be joined costs more than any that may.
-FORBIDDEN = 1e6
+# Metres per second squared: how suddenly things in motion change their velocity (white noise).
+ACCELERATION = 1.5
+# Metres per square root of a second: how the place of a thing at rest wanders while it is seen,
+# mostly because another side of it comes into view.
+WANDER = 0.05
+# Metres per second: doubt about the velocity of a thing that has just set off.
+SET_OFF_SPEED = 0.8
+# Metres: no place is surer than this, since errors of one view repeat in the next.
+BIAS_SIGMA = 0.05
+# The share of a sighting's variance that is the same in all views of the kind.
+REPEATED = 0.7
+# Existence as log-odds: what one sighting and one look through the empty place are worth.
+SEEN, SEEN_THROUGH = 1.2, -0.8
+LEAST_EXISTENCE, MOST_EXISTENCE = -4.0, 4.0
+# Motion as log-odds: how much of it is kept from image to image, and where it is cut off.
+MOTION_KEPT, MOST_MOTION = 0.75, 4.0
+# How much one more sighting changes what a thing is thought to look like.
+LOOKS_GAIN = 0.1
 
 
 class ObjectState(IntEnum):
@@ -27,151 +44,235 @@ class ObjectState(IntEnum):
 class Sighting:
     """One detection placed in the world.
 
-    position: (3,) metres in odom, of the middle of what was seen.
-    size: (3,) metres, along the optical axes turned level: width, depth, height.
+    position: (3,) metres in odom, of the middle of the thing.
+    covariance: (3, 3) of the position.
+    size: (3,) metres, along its own axes: length, width, height.
     box: (4,) pixels x, y, width, height in the camera's image.
     embedding: (E,) float32 of unit length.
+    heading: radians about z, of its length; half turns are not told apart.
+    probe: number of the memory probe that explains it, -1 = none.
     """
 
     label: str
     score: float
     position: Array
-    variance: float
+    covariance: Array
     size: Array
     box: NDArray[np.float32]
     embedding: NDArray[np.float32]
     motion_probability: float = 0.0
+    heading: float = 0.0
+    probe: int = -1
 
 
 @dataclass(slots=True, eq=False)
 class WorldObject:
-    """A thing that stays: where it is, how sure that is, and when it was seen."""
+    """A thing that stays: what it is, where, how sure that is, and what was told of it.
+
+    votes: sum of the scores by class; `label` is the class that leads.
+    existence: log-odds that it is there.
+    position, velocity: (3,) metres and metres per second in odom.
+    covariance: (6, 6) of position and velocity.
+    odometer: metres the robot had driven when it was last seen.
+    motion: log-odds that it moves.
+    home: (3,) where it was last known to rest, NaN where that was never seen; home_sigma: metres.
+    confirmed, announced: it is certain; it was told of.
+    in_motion: it was last seen in motion, and that was told.
+    resting_since_ns: since when it has been seen at rest without a break, None = it is not.
+    agents: in how many images which other object took it along since it last rested.
+    """
 
     id: int
     label: str
-    score: float
+    votes: dict[str, float]
+    existence: float
     position: Array
-    variance: float
+    covariance: Array
     size: Array
     box: NDArray[np.float32]
     embedding: NDArray[np.float32]
     first_seen_ns: int
     last_seen_ns: int
-    motion_probability: float = 0.0
-    sightings: int = 1
-    seen_through: int = 0
-    state: ObjectState = ObjectState.VISIBLE
     velocity: Array = field(default_factory=lambda: np.zeros(3))
+    heading: float = 0.0
+    odometer: float = 0.0
+    probe: int = -1
+    sightings: int = 1
+    missed: int = 0
+    confirmed: bool = False
+    announced: bool = False
+    state: ObjectState = ObjectState.VISIBLE
+    motion: float = 0.0
+    home: Array = field(default_factory=lambda: np.full(3, np.nan))
+    home_sigma: float = 0.0
+    in_motion: bool = False
+    resting_since_ns: int | None = None
+    agents: dict[int, int] = field(default_factory=dict)
 
-    def merge(self, sighting: Sighting, stamp_ns: int) -> None:
-        """Take in one more sighting: a scalar Kalman update of the position, per axis."""
-        gain = self.variance / (self.variance + sighting.variance)
-        self.position = self.position + gain * (sighting.position - self.position)
-        self.variance *= 1.0 - gain
-        self.size = self.size + gain * (sighting.size - self.size)
-        self.score, self.box = sighting.score, sighting.box
-        self.embedding = sighting.embedding
-        self.motion_probability = sighting.motion_probability
-        self.last_seen_ns = stamp_ns
-        self.sightings += 1
-        self.seen_through = 0
-        self.state = ObjectState.VISIBLE
-
-
-class ObjectMap:
-    """All objects, bounded in number.
-
-    Sightings join objects of their label in one assignment that minimises the sum of distances
-    (Hungarian method, scipy), never farther than `gate_m`. Places become less sure with every
-    image, by `process_variance` (m²), up to what the gate allows for.
-    """
-
-    def __init__(self, gate_m: float = 1.0, capacity: int = 500, process_variance: float = 1e-3):
-        self.gate_m = gate_m
-        self.capacity = capacity
-        self.process_variance = process_variance
-        self.objects: dict[int, WorldObject] = {}
-        self.next_id = 1
-        self.forgotten = 0
-
-    def __len__(self) -> int:
-        return len(self.objects)
-
-    def clear(self) -> None:
-        """Forget everything but which ids were given away: they are not given again."""
-        self.objects.clear()
-
-    def update(self, stamp_ns: int, sightings: list[Sighting]) -> list[WorldObject]:
-        """Join sightings to objects and make new objects of the rest; return those sighted."""
-        known = list(self.objects.values())
-        for thing in known:
-            if thing.variance < (0.5 * self.gate_m) ** 2:
-                thing.variance += self.process_variance
-            if thing.state is ObjectState.VISIBLE:
-                thing.state = ObjectState.REMEMBERED
-        cost = self._costs(known, sightings)
-        sighted = []
-        unmatched = set(range(len(sightings)))
-        for i, j in zip(*linear_sum_assignment(cost), strict=True):
-            if cost[i, j] < FORBIDDEN:
-                known[i].merge(sightings[j], stamp_ns)
-                sighted.append(known[i])
-                unmatched.discard(int(j))
-        sighted += [self._add(stamp_ns, sightings[j]) for j in sorted(unmatched)]
-        self._forget()
-        return [thing for thing in sighted if thing.id in self.objects]
-
-    def near(self, label: str, centre: Array, radius_m: float, since_ns: int) -> list[WorldObject]:
-        """Return the objects of a label ("" = any) within a radius (<= 0 = everywhere).
-
-        Only those last seen at or after `since_ns`.
-        """
-        return [
-            thing
-            for thing in self.objects.values()
-            if label in ("", thing.label)
-            and (radius_m <= 0 or np.linalg.norm(thing.position - centre) <= radius_m)
-            and thing.last_seen_ns >= since_ns
-        ]
-
-    def _costs(self, known: list[WorldObject], sightings: list[Sighting]) -> Array:
-        """Return the distances (objects, sightings) of pairs that may be joined, else FORBIDDEN."""
-        places = np.array([o.position for o in known]).reshape(-1, 1, 3)
-        seen = np.array([s.position for s in sightings]).reshape(1, -1, 3)
-        distance = np.linalg.norm(places - seen, axis=2)
-        labels = np.array([o.label for o in known], object)[:, None]
-        alike = labels == np.array([s.label for s in sightings], object)
-        return np.where(alike & (distance <= self.gate_m), distance, FORBIDDEN)
-
-    def _add(self, stamp_ns: int, sighting: Sighting) -> WorldObject:
-        thing = WorldObject(
-            id=self.next_id,
+    @classmethod
+    def of(cls, number: int, sighting: Sighting, stamp_ns: int, odometer: float) -> "WorldObject":
+        """Return a new object of which this is the first sighting."""
+        covariance = np.zeros((6, 6))
+        covariance[:3, :3] = sighting.covariance
+        covariance[3:, 3:] = SET_OFF_SPEED**2 * np.diag([1.0, 1.0, 0.01])
+        thing = cls(
+            id=number,
             label=sighting.label,
-            score=sighting.score,
+            votes={},
+            existence=0.0,
             position=sighting.position,
-            variance=sighting.variance,
+            covariance=covariance,
             size=sighting.size,
             box=sighting.box,
             embedding=sighting.embedding,
             first_seen_ns=stamp_ns,
             last_seen_ns=stamp_ns,
-            motion_probability=sighting.motion_probability,
+            heading=sighting.heading,
+            odometer=odometer,
+            sightings=0,
         )
-        self.objects[thing.id] = thing
-        self.next_id += 1
+        thing._take_note(sighting, stamp_ns, odometer)
         return thing
 
-    def _forget(self) -> None:
-        """Keep within capacity: what was seen least often and longest ago goes first.
+    @property
+    def score(self) -> float:
+        """The belief that it exists, 0 to 1."""
+        return float(1 / (1 + np.exp(-self.existence)))
 
-        What is in view goes last, or a full map would have no place for anything new.
-        """
-        while len(self.objects) > self.capacity:
-            least = min(self.objects.values(), key=_worth)
-            del self.objects[least.id]
-            self.forgotten += 1
+    @property
+    def sigma(self) -> float:
+        """The doubt about its place on the floor, along its worst direction, metres."""
+        a, b, c = self.covariance[0, 0], self.covariance[0, 1], self.covariance[1, 1]
+        return float(((a + c) / 2 + (((a - c) / 2) ** 2 + b * b) ** 0.5) ** 0.5)
 
+    @property
+    def motion_probability(self) -> float:
+        """The belief that it moves, 0 to 1."""
+        return float(1 / (1 + np.exp(-self.motion)))
 
-def _worth(thing: WorldObject) -> tuple[bool, int, int, float]:
-    in_view = thing.state is ObjectState.VISIBLE
-    return in_view, thing.sightings, thing.last_seen_ns, thing.score
+    @property
+    def moving(self) -> bool:
+        """Whether it was seen to move when it was last seen."""
+        return self.motion > 0
+
+    @property
+    def has_home(self) -> bool:
+        """Whether it was ever seen at rest."""
+        return bool(np.isfinite(self.home).all())
+
+    @property
+    def prior(self) -> ClassPrior:
+        """What is known of its class."""
+        return prior_of(self.label)
+
+    def class_probability(self, label: str) -> float:
+        """Return how likely a detector calls this thing so, by what it called it before."""
+        total = sum(self.votes.values())
+        return (self.votes.get(label, 0.0) + 0.05) / (total + 0.4)
+
+    def predict(self, seconds: float) -> None:
+        """Let time pass: what moves goes on for a while, what rests stays."""
+        P = self.covariance
+        if self.moving:
+            # Nobody walks on straight ahead for long where nobody looks.
+            unseen = seconds if self.state is ObjectState.VISIBLE else 0.7 * seconds
+            self.position = self.position + unseen * self.velocity
+            F = np.eye(6)
+            F[:3, 3:] = seconds * np.eye(3)
+            P = F @ P @ F.T
+            q = ACCELERATION**2 * seconds * np.array([1.0, 1.0, 0.01])
+            P[3:, 3:] += np.diag(q)
+            P[:3, :3] += np.diag(q * seconds**2 / 3)
+            slower = 1.0 if self.state is ObjectState.VISIBLE else np.exp(-seconds / 1.0)
+            self.velocity = self.velocity * slower
+            P[3:, 3:] = np.minimum(P[3:, 3:], 4.0)
+            self.covariance = P
+        elif self.state is ObjectState.VISIBLE:
+            P[:3, :3] += WANDER**2 * seconds * np.eye(3)
+
+    def merge(self, sighting: Sighting, stamp_ns: int, odometer: float) -> None:
+        """Take in one more sighting: a Kalman update of position and velocity."""
+        if not self.moving:
+            self._stand_still()
+        P = self.covariance
+        S = P[:3, :3] + sighting.covariance
+        gain = P[:, :3] @ np.linalg.inv(S)
+        change = gain @ (sighting.position - self.position)
+        self.position = self.position + change[:3]
+        self.velocity = self.velocity + change[3:]
+        self.covariance = P - gain @ P[:3]
+        # What one view has wrong the next one has, too: repeating it makes nothing surer.
+        least = min(float(P[:2, :2].trace()), REPEATED * float(sighting.covariance[:2, :2].trace()))
+        left = float(self.covariance[:2, :2].trace())
+        if left < least:
+            self.covariance[:2, :2] *= least / max(left, 1e-9)
+        share = float(np.clip(gain[:2, :2].trace() / 2, 0.02, 1.0))
+        self.size = self.size + share * (sighting.size - self.size)
+        self._turn(sighting.heading, share)
+        self._take_note(sighting, stamp_ns, odometer)
+
+    def copy(self) -> "WorldObject":
+        """Return an object that what comes later does not change."""
+        return replace(
+            self,
+            covariance=self.covariance.copy(),
+            votes=dict(self.votes),
+            agents=dict(self.agents),
+        )
+
+    def shift(self, T: Array) -> None:
+        """Move its place, and its home, by a rigid transform of the world."""
+        R = T[:3, :3]
+        self.position = R @ self.position + T[:3, 3]
+        self.velocity = R @ self.velocity
+        if self.has_home:
+            self.home = R @ self.home + T[:3, 3]
+        self.heading = float((self.heading + np.arctan2(R[1, 0], R[0, 0])) % np.pi)
+
+    def settle(self) -> None:
+        """Take the place where it is for its home."""
+        self.home, self.home_sigma = self.position, self.sigma
+
+    def miss(self) -> None:
+        """Note that an image did not show it."""
+        self.state = ObjectState.REMEMBERED
+        self.missed += 1
+
+    def look(self, log_odds: float) -> None:
+        """Take in evidence about its existence."""
+        self.existence = float(np.clip(self.existence + log_odds, LEAST_EXISTENCE, MOST_EXISTENCE))
+
+    def unseen_s(self, stamp_ns: int) -> float:
+        """Return for how long it has not been seen, seconds; 0 where clocks disagree."""
+        return max(0, stamp_ns - self.last_seen_ns) / NANOSECONDS
+
+    def _stand_still(self) -> None:
+        self.velocity = np.zeros(3)
+        P = self.covariance
+        P[:3, 3:] = P[3:, :3] = 0.0
+        P[3:, 3:] = SET_OFF_SPEED**2 * np.diag([1.0, 1.0, 0.01])
+
+    def _turn(self, heading: float, share: float) -> None:
+        """Turn towards a heading, of which half turns mean nothing."""
+        difference = (heading - self.heading + np.pi / 2) % np.pi - np.pi / 2
+        self.heading = float((self.heading + share * difference) % np.pi)
+
+    def _take_note(self, sighting: Sighting, stamp_ns: int, odometer: float) -> None:
+        self.votes[sighting.label] = self.votes.get(sighting.label, 0.0) + sighting.score
+        self.label = max(sorted(self.votes), key=lambda name: self.votes[name])
+        self.look(SEEN * (0.4 + 0.6 * sighting.score))
+        p = np.clip(sighting.motion_probability, 0.02, 0.98)
+        said = float(np.log(p / (1 - p)))
+        self.motion = float(
+            np.clip(MOTION_KEPT * self.motion + 0.5 * said, -MOST_MOTION, MOST_MOTION)
+        )
+        if len(sighting.embedding) == len(self.embedding):
+            gain = max(LOOKS_GAIN, 1 / (1 + self.sightings))
+            looks = (1 - gain) * self.embedding + gain * sighting.embedding
+            length = float(np.linalg.norm(looks))
+            self.embedding = (looks / length if length > 1e-6 else looks).astype(np.float32)
+        self.box, self.probe = sighting.box, sighting.probe
+        self.last_seen_ns, self.odometer = stamp_ns, odometer
+        self.sightings += 1
+        self.missed = 0
+        self.state = ObjectState.VISIBLE

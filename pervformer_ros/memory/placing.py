@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Detections in an image become sightings in the world, by depth."""
+"""Detections in an image become sightings in the world: where the middle of a thing is."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -10,13 +11,48 @@ from numpy.typing import NDArray
 
 from pervformer_ros.frame import Frame
 from pervformer_ros.geometry import Array, transform_points
+from pervformer_ros.memory.classes import ClassPrior, prior_of
+from pervformer_ros.memory.floor import level
 from pervformer_ros.memory.objects import Sighting
 
-# A thing needs so many pixels with depth, well inside its mask, to be placed.
+# A thing needs so many pixels with depth, well inside its mask, to be placed by them.
 LEAST_PIXELS = 20
 EDGE_PX = 1
-# Position is that of a visible surface: the middle lies somewhere within the thing.
-SURFACE_SIGMA = 0.05
+# More points than these say nothing new about a footprint.
+MOST_POINTS = 250
+# The middle of a thing is known no better than this from one image, metres.
+LEAST_SIGMA = 0.06
+HIDDEN_SIGMA = 0.2
+# Half turns are told apart by nothing that is seen here: headings from 0 to pi.
+HEADINGS = np.linspace(0, np.pi, 24, endpoint=False)
+# A distance from a face counts no more than this, so that a few odd points do not turn the box.
+ODD_M = 0.15
+# Where depth has no reach: how well the lower edge of a box is known, and the farthest place.
+CONTACT_SIGMA_PX = 1.0
+LIFTED_M = 0.15
+# How well it is known how the camera tilts, radians.
+TILT_SIGMA = 0.002
+FARTHEST_M = 35.0
+# How much things of a class differ in height, as a share of it.
+HEIGHT_SHARE = 0.04
+NARROW_M = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Footprint:
+    """A rectangle on the floor: middle (2,), length and width, heading, doubt along both axes."""
+
+    middle: Array
+    size: Array
+    heading: float
+    sigma: Array
+
+    @property
+    def covariance(self) -> Array:
+        """The doubt about the middle (2, 2) in the world's axes."""
+        c, s = np.cos(self.heading), np.sin(self.heading)
+        R = np.array([[c, -s], [s, c]])
+        return np.asarray(R @ np.diag(self.sigma**2) @ R.T)
 
 
 def place_sightings(
@@ -28,55 +64,239 @@ def place_sightings(
     masks: NDArray[np.bool_],
     embeddings: NDArray[np.float32],
     motion: NDArray[np.float32],
+    probes: Sequence[int] | None = None,
 ) -> list[Sighting]:
-    """Return the sightings of the K detections that depth can place.
+    """Return the sightings of the K detections that can be placed.
+
+    A rectangle of the class's size is fitted to the surface that depth shows. Where depth does not
+    reach, the lower edge of the box is taken for where the thing stands on the floor.
 
     Args:
-        frame: the image; without depth nothing can be placed.
-        T_odom_base: where the robot was.
+        frame: the image; without depth nothing is placed.
+        T_odom_base: where the robot was; its base stands on the floor.
         labels: K class names.
         scores: (K,).
         boxes: (K, 4) left, top, right, bottom pixels.
         masks: (K, H, W) bool.
         embeddings: (K, E).
         motion: (K,) probabilities.
+        probes: K numbers of the memory probes that explain each, -1 = none.
     """
     if frame.depth is None:
         return []
-    T_odom_camera = T_odom_base @ frame.T_base_camera
+    T_odom_camera = level(frame, T_odom_base)
+    floor = float(T_odom_base[2, 3])
     sightings = []
     for i, label in enumerate(labels):
-        points = _surface(frame, masks[i])
+        prior = prior_of(label)
+        points = _surface(frame, masks[i], boxes[i])
         if points is None:
+            # Goods that move are carried, off the floor.
+            lifted = motion[i] > 0.5 and not prior.moves_alone
+            under = floor + (LIFTED_M if lifted else 0.0)
+            placed = _by_contact(frame, T_odom_camera, under, boxes[i], prior)
+            if placed is None:
+                placed = _by_height(frame, T_odom_camera, floor, boxes[i], prior)
+        else:
+            placed = _by_surface(frame, T_odom_camera, floor, boxes[i], points, prior)
+        if placed is None:
             continue
-        middle = np.median(points, axis=0)
-        spread = np.percentile(points, 90, axis=0) - np.percentile(points, 10, axis=0)
+        position, covariance, size, heading = placed
         left, top, right, bottom = boxes[i]
-        pixel_m = middle[2] / np.array([frame.camera.fx, frame.camera.fy])
-        width, height = pixel_m * (right - left, bottom - top)
         sightings.append(
             Sighting(
                 label=label,
                 score=float(scores[i]),
-                position=transform_points(T_odom_camera, middle),
-                variance=SURFACE_SIGMA**2 + (0.25 * spread[2]) ** 2,
-                size=np.array([width, spread[2], height]),
+                position=position,
+                covariance=covariance,
+                size=size,
                 box=np.array([left, top, right - left, bottom - top], np.float32),
                 embedding=embeddings[i],
                 motion_probability=float(motion[i]),
+                heading=heading,
+                probe=-1 if probes is None else int(probes[i]),
             )
         )
     return sightings
 
 
-def _surface(frame: Frame, mask: NDArray[np.bool_]) -> Array | None:
+def fit_footprint(points: Array, camera: Array, prior: ClassPrior, cut: bool) -> _Footprint:
+    """Fit a rectangle of a class's size to what is seen of a thing from above.
+
+    Of a thing the two faces towards the camera are seen: of all headings the one is taken with
+    which the points lie nearest to those faces and fill them.
+
+    Args:
+        points: (K, 2) metres.
+        camera: (2,) where it is seen from.
+        prior: the class.
+        cut: whether part of it lies outside the image.
+    """
+    headings = HEADINGS if abs(prior.length - prior.width) > 0.05 else HEADINGS[:12]
+    axes = np.stack([np.cos(headings), np.sin(headings)], axis=1)
+    # (2, N, K): coordinates along the length and the width of every candidate.
+    along = np.stack([axes, axes[:, ::-1] * (-1, 1)]) @ points.T
+    eye = np.stack([axes, axes[:, ::-1] * (-1, 1)]) @ camera
+    low, high = np.percentile(along, (3, 97), axis=2)
+    typical = np.array([prior.length, prior.width])[:, None]
+    extent = high - low
+    size = np.maximum(typical, extent)
+    below, above = eye < low, eye > high
+    middle = np.where(below, low + size / 2, np.where(above, high - size / 2, (low + high) / 2))
+    near = np.where(below, low, np.where(above, high, np.inf))
+    face = np.abs(along - near[..., None]).min(axis=0)
+    beyond = (extent - typical).clip(min=0)
+    # A face that is looked at straight shows all of the extent along it.
+    before = np.where(below, low - eye, np.where(above, eye - high, 0.0))
+    straight = before[::-1] / np.maximum(np.hypot(*before), 1e-6)
+    short = straight * (typical - extent).clip(min=0)
+    cost = face.clip(max=ODD_M).mean(axis=1) + beyond.sum(axis=0)
+    cost = cost + (0.1 if cut else 0.3) * short.sum(axis=0)
+    best = int(np.argmin(cost))
+    heading = float(headings[best])
+    R = np.array([[axes[best, 0], -axes[best, 1]], [axes[best, 1], axes[best, 0]]])
+    faces_camera = below[:, best] | above[:, best]
+    lacking = (typical - extent).clip(min=0)[:, best]
+    sigma = np.hypot(LEAST_SIGMA, np.where(faces_camera & (not cut), 0.15, 0.4) * lacking)
+    return _Footprint(R @ middle[:, best], size[:, best], heading, sigma)
+
+
+def _by_surface(
+    frame: Frame,
+    T_odom_camera: Array,
+    floor: float,
+    box: NDArray[np.float32],
+    points: Array,
+    prior: ClassPrior,
+) -> tuple[Array, Array, Array, float] | None:
+    world = transform_points(T_odom_camera, points)
+    cut = bool(box[0] < 2 or box[2] > frame.camera.width - 2)
+    found = fit_footprint(world[:, :2], T_odom_camera[:2, 3], prior, cut)
+    low, high = np.percentile(world[:, 2], (2, 98))
+    if box[1] < 2:  # its top is above the image
+        high = max(high, floor + prior.height)
+    stands = box[3] > frame.camera.height - 2 or low < floor + 0.3
+    if stands:
+        low = floor
+    size = np.array([*found.size, max(high - low, 0.05)])
+    distance = float(np.median(points[:, 2]))
+    position = np.array([*found.middle, (low + high) / 2])
+    covariance = np.zeros((3, 3))
+    covariance[:2, :2] = found.covariance + (0.01 * distance) ** 2 * np.eye(2)
+    covariance[2, 2] = LEAST_SIGMA**2
+    if not stands:  # its foot is hidden, and so may be one of its sides
+        covariance += HIDDEN_SIGMA**2 * np.eye(3)
+    return position, covariance, size, found.heading
+
+
+def _by_contact(
+    frame: Frame, T_odom_camera: Array, floor: float, box: NDArray[np.float32], prior: ClassPrior
+) -> tuple[Array, Array, Array, float] | None:
+    """Place a thing beyond the reach of depth by its lower edge, which stands on the floor."""
+    left, top, right, bottom = (float(v) for v in box)
+    height, width = frame.camera.height, frame.camera.width
+    if bottom > height - 2:
+        return None
+    uv = np.array([[(left + right) / 2 - 0.5, bottom - 0.5]])
+    rays = frame.camera.back_project(uv, np.ones(1)) @ T_odom_camera[:3, :3].T
+    down = float(-rays[0, 2])
+    tall = float(T_odom_camera[2, 3]) - floor
+    if down < 1e-3 or tall < 0.05:
+        return None
+    scale = tall / down
+    flat = rays[0, :2] * scale
+    distance = float(np.linalg.norm(flat))
+    if distance > FARTHEST_M or not _beyond_depth(frame, box, scale):
+        return None
+    towards = flat / distance
+    position = np.array([*(T_odom_camera[:2, 3] + flat + 0.5 * prior.width * towards), 0.0])
+    # A pixel of the lower edge is this much floor.
+    angle = np.hypot(CONTACT_SIGMA_PX / frame.camera.fy, TILT_SIGMA)
+    along = angle * distance**2 / tall + 0.25 * prior.length
+    cut = left < 1 or right > width - 1
+    across = CONTACT_SIGMA_PX * distance / frame.camera.fx + (0.5 if cut else 0.1) * prior.length
+    R = np.array([[towards[0], -towards[1]], [towards[1], towards[0]]])
+    tall_m = min((bottom - top) / frame.camera.fy * scale, 3.0)
+    position[2] = floor + tall_m / 2
+    covariance = np.diag([0.0, 0.0, 0.2**2])
+    covariance[:2, :2] = R @ np.diag([along**2, across**2]) @ R.T
+    size = np.array([prior.length, prior.width, tall_m])
+    return position, covariance, size, 0.0
+
+
+def _by_height(
+    frame: Frame, T_odom_camera: Array, floor: float, box: NDArray[np.float32], prior: ClassPrior
+) -> tuple[Array, Array, Array, float] | None:
+    """Place a thing whose lower edge is hidden by how tall it looks: a rough guess."""
+    left, top, right, bottom = (float(v) for v in box)
+    if bottom - top < 4 or frame.depth is None:
+        return None
+    # Half hidden, it looks small; and it is beyond what depth reaches.
+    farthest = min(frame.camera.fy * prior.height / (bottom - top), FARTHEST_M)
+    nearest = min(float(np.percentile(frame.depth[::8, ::8], 95)), 0.9 * farthest)
+    distance, sigma = (nearest + farthest) / 2, 0.3 * (farthest - nearest) + 0.1 * farthest
+    by_top = _distance_by_top(frame, T_odom_camera, floor, (left + right) / 2, top, prior)
+    if by_top is not None and by_top[1] < sigma:
+        distance, sigma = float(np.clip(by_top[0], nearest, farthest)), by_top[1]
+    uv = np.array([[(left + right) / 2 - 0.5, (top + bottom) / 2 - 0.5]])
+    point = transform_points(T_odom_camera, frame.camera.back_project(uv, np.array([distance])))
+    position = np.array([*point[0, :2], floor + prior.height / 2])
+    towards = position[:2] - T_odom_camera[:2, 3]
+    towards = towards / np.linalg.norm(towards)
+    R = np.array([[towards[0], -towards[1]], [towards[1], towards[0]]])
+    across = 0.02 * distance + 0.25 * prior.length
+    covariance = np.diag([0.0, 0.0, 0.3**2])
+    covariance[:2, :2] = R @ np.diag([sigma**2, across**2]) @ R.T
+    return position, covariance, np.array([prior.length, prior.width, prior.height]), 0.0
+
+
+def _distance_by_top(
+    frame: Frame, T_odom_camera: Array, floor: float, u: float, top: float, prior: ClassPrior
+) -> tuple[float, float] | None:
+    """Return along the optical axis how far away a thing is whose top is seen above the camera.
+
+    And how sure that is, metres; None where its class is not taller than the camera's mast, or so
+    long that another part of it may be what is seen.
+    """
+    rise = floor + prior.height - float(T_odom_camera[2, 3])
+    ray = frame.camera.back_project(np.array([[u - 0.5, top - 0.5]]), np.ones(1))
+    up = float((ray @ T_odom_camera[:3, :3].T)[0, 2])
+    if rise < 0.3 or up < 0.01 or prior.length > NARROW_M:
+        return None
+    distance = rise / up
+    by_pixel = np.hypot(CONTACT_SIGMA_PX / frame.camera.fy, TILT_SIGMA) * distance**2 / rise
+    by_height = HEIGHT_SHARE * prior.height * distance / rise
+    return distance, float(np.hypot(by_pixel, by_height))
+
+
+def _beyond_depth(frame: Frame, box: NDArray[np.float32], distance: float) -> bool:
+    """Return whether a thing is too far away for depth, rather than dark or half hidden.
+
+    Then most of its box has none, and what is seen below it is not much nearer than it.
+    """
+    assert frame.depth is not None
+    left, top, right, bottom = (round(float(v)) for v in box)
+    inside = frame.depth[top:bottom, left:right]
+    below = frame.depth[bottom + 1 : bottom + 4, left:right]
+    before = float(((below > 0) & (below < 0.85 * distance)).mean()) if below.size else 0.0
+    return inside.size > 0 and float((inside == 0).mean()) > 0.6 and before < 0.5
+
+
+def _surface(frame: Frame, mask: NDArray[np.bool_], box: NDArray[np.float32]) -> Array | None:
     """Return the points (K, 3) of a mask's inside in the optical frame, None if too few."""
     assert frame.depth is not None
+    left, top = (max(0, int(v) - 2) for v in box[:2])
+    right, bottom = (int(v) + 3 for v in box[2:])
     kernel = np.ones((2 * EDGE_PX + 1, 2 * EDGE_PX + 1), np.uint8)
-    inside = cv2.erode(mask.astype(np.uint8), kernel) > 0
-    rows, columns = np.nonzero(inside & (frame.depth > 0))
+    window = np.ascontiguousarray(mask[top:bottom, left:right], np.uint8)
+    if window.size == 0:
+        return None
+    inside = cv2.erode(window, kernel) > 0
+    depth = frame.depth[top:bottom, left:right]
+    rows, columns = np.nonzero(inside & (depth > 0))
     if len(rows) < LEAST_PIXELS:
         return None
-    return frame.camera.back_project(
-        np.stack([columns, rows], axis=1).astype(float), frame.depth[rows, columns]
-    )
+    step = -(-len(rows) // MOST_POINTS)
+    rows, columns = rows[::step], columns[::step]
+    uv = np.stack([columns + left, rows + top], axis=1).astype(float)
+    return frame.camera.back_project(uv, depth[rows, columns])

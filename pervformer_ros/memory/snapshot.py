@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from pervformer_ros.geometry import Array, invert
 from pervformer_ros.memory.events import Event, EventType
 from pervformer_ros.memory.objects import ObjectState, WorldObject
 from pervformer_ros.memory.working_memory import WorkingMemory
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class SnapshotError(ValueError):
@@ -33,6 +34,8 @@ class Snapshot:
     stamp_ns: of the last image that went into it, or None before the first.
     next_id, next_sequence: the numbers that the next object and the next event get.
     events: the recent ones.
+    blockers: where (2,) objects stood on corridors, in map, by the corridor's name and object id.
+    odometer: metres driven. T_map_odom: where odom was in the map; objects and events are in odom.
     state: the neural state by tensor name.
     """
 
@@ -42,6 +45,9 @@ class Snapshot:
     objects: list[WorldObject]
     next_sequence: int
     events: list[Event]
+    blockers: dict[str, dict[int, Array]]
+    odometer: float
+    T_map_odom: Array
     state: dict[str, NDArray[Any]]
 
     @classmethod
@@ -53,9 +59,12 @@ class Snapshot:
             model,
             stamp_ns,
             memory.map.next_id,
-            [replace(o) for o in memory.map.objects.values()],
+            [o.copy() for o in memory.map.objects.values()],
             memory.log.next_sequence,
             memory.log.recent(),
+            memory.paths.blockers,
+            memory.map.drift.odometer,
+            memory.T_map_odom,
             state,
         )
 
@@ -64,10 +73,16 @@ class Snapshot:
 
         Ids and sequence numbers that the memory has given away already are not given again.
         """
-        for thing in self.objects:
-            thing.state = ObjectState.REMEMBERED
-        memory.map.objects = {o.id: o for o in self.objects}
-        memory.map.next_id = max(memory.map.next_id, self.next_id)
+        T = invert(memory.T_map_odom) @ self.T_map_odom
+        objects = [o.copy() for o in self.objects]
+        for thing in objects:
+            if thing.state is not ObjectState.GONE:
+                thing.state = ObjectState.REMEMBERED
+            thing.missed = max(thing.missed, 1)
+            thing.resting_since_ns = None
+            thing.shift(T)
+        memory.map.restore(objects, self.next_id, self.odometer)
+        memory.paths.restore(self.blockers)
         memory.log.restore(self.events, self.next_sequence)
 
     def write(self, path: Path) -> None:
@@ -86,6 +101,12 @@ class Snapshot:
             "objects": [_to_json(o) for o in self.objects],
             "next_sequence": self.next_sequence,
             "events": [_to_json(e) for e in self.events],
+            "blockers": {
+                name: {str(i): place.tolist() for i, place in places.items()}
+                for name, places in self.blockers.items()
+            },
+            "odometer": self.odometer,
+            "T_map_odom": self.T_map_odom.tolist(),
         }
         partial = path.with_name(path.name + ".partial")
         try:
@@ -119,6 +140,9 @@ class Snapshot:
                     [_object_from_json(o) for o in header["objects"]],
                     int(header["next_sequence"]),
                     [_event_from_json(e) for e in header["events"]],
+                    _blockers_from_json(header["blockers"]),
+                    float(header["odometer"]),
+                    _array(header["T_map_odom"], (4, 4)),
                     load(archive.read("state.safetensors")),
                 )
         except SnapshotError:
@@ -148,17 +172,30 @@ def _to_json(value: WorldObject | Event) -> dict[str, Any]:
 
 
 def _object_from_json(values: dict[str, Any]) -> WorldObject:
-    dtypes = {
-        "position": float,
-        "size": float,
-        "velocity": float,
-        "box": np.float32,
-        "embedding": np.float32,
-    }
-    arrays = {name: np.array(values[name], dtype) for name, dtype in dtypes.items()}
+    shapes: dict[str, tuple[int, ...]] = {
+        "position": (3,), "velocity": (3,), "size": (3,), "home": (3,), "covariance": (6, 6),
+    }  # fmt: skip
+    arrays: dict[str, Any] = {name: _array(values[name], shape) for name, shape in shapes.items()}
+    for name in ("box", "embedding"):
+        arrays[name] = np.array(values[name], np.float32)
+    arrays["agents"] = {int(i): int(count) for i, count in values["agents"].items()}
     return WorldObject(**{**values, **arrays, "state": ObjectState(values["state"])})
 
 
 def _event_from_json(values: dict[str, Any]) -> Event:
-    ends = {name: np.array(values[name], float) for name in ("from_position", "to_position")}
+    ends = {name: _array(values[name], (3,)) for name in ("from_position", "to_position")}
     return Event(**{**values, **ends, "type": EventType(values["type"])})
+
+
+def _blockers_from_json(values: dict[str, dict[str, Any]]) -> dict[str, dict[int, Array]]:
+    return {
+        name: {int(i): _array(place, (2,)) for i, place in places.items()}
+        for name, places in values.items()
+    }
+
+
+def _array(values: Any, shape: tuple[int, ...]) -> Array:
+    array = np.array(values, float)
+    if array.shape != shape:
+        raise ValueError(f"an array is of shape {array.shape}, not {shape}")
+    return array

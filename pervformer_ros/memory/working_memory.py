@@ -2,28 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Percepts become things that stay, and events for what changed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pervformer_ros.frame import Frame
-from pervformer_ros.geometry import Array, invert, transform_points
-from pervformer_ros.memory.events import NOWHERE, Event, EventLog, EventType
-from pervformer_ros.memory.objects import ObjectMap, ObjectState, Sighting, WorldObject
+from pervformer_ros.geometry import Array, invert
+from pervformer_ros.memory.changes import Changes
+from pervformer_ros.memory.events import Event, EventLog
+from pervformer_ros.memory.object_map import ObjectMap
+from pervformer_ros.memory.objects import ObjectState, Sighting, WorldObject
+from pervformer_ros.memory.paths import Corridor, PathWatch
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryConfig:
     """confirm_sightings: how often a thing must be seen before it counts.
 
-    removal_evidence: in how many images its place must have been seen through before it is gone.
-    capacity: how many objects are kept. gate_m: how far a thing may seem to jump between images.
+    capacity: how many objects are kept.
+    paths: corridors to watch, in the map frame; where nothing corrects odometry, that is odom.
     """
 
     confirm_sightings: int = 3
-    removal_evidence: int = 5
     capacity: int = 500
-    gate_m: float = 1.0
+    paths: tuple[Corridor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +38,7 @@ class MemoryUpdate:
 
 
 class WorkingMemory:
-    """The object map and its events.
+    """The object map, the corridors, and the events about both.
 
     A thing is confirmed by repeated sightings and removed by free-space evidence alone: the depth
     image must show what lies behind its place. Being out of view or hidden is no evidence.
@@ -43,29 +46,68 @@ class WorkingMemory:
 
     def __init__(self, config: MemoryConfig | None = None):
         self.config = config or MemoryConfig()
-        self.map = ObjectMap(self.config.gate_m, self.config.capacity)
+        self.map = ObjectMap(self.config.capacity, self.config.confirm_sightings)
+        self.paths = PathWatch(self.config.paths)
         self.log = EventLog()
+        self._changes = Changes()
+        self.T_map_odom: Array = np.eye(4)
 
     def reset(self) -> None:
         """Forget everything; ids and sequence numbers go on, so that none means two things."""
         self.map.clear()
+        self.paths.clear()
         self.log.clear()
+        self.T_map_odom = np.eye(4)
+        self.map.drift.corrected = False
 
-    def update(self, frame: Frame, T_odom_base: Array, sightings: list[Sighting]) -> MemoryUpdate:
-        """Take in the sightings of one image; `T_odom_base` is where the robot was."""
+    def update(
+        self,
+        frame: Frame,
+        T_odom_base: Array,
+        sightings: Sequence[Sighting],
+        T_map_odom: Array | None = None,
+    ) -> MemoryUpdate:
+        """Take in the sightings of one image.
+
+        Args:
+            frame: the image.
+            T_odom_base: where the robot was.
+            sightings: what it showed, in odom.
+            T_map_odom: what SLAM corrects odometry by, None where nothing does.
+        """
+        # Keep what is remembered where the map says it is
+        if T_map_odom is not None:
+            self.correct(T_map_odom)
+        self.map.drift.travel(T_odom_base)
         # Join what is seen to what is known
-        sighted = self.map.update(frame.stamp_ns, sightings)
-        # Tell what became certain with this image
-        appeared = [o for o in sighted if o.sightings == self.config.confirm_sightings]
-        events = [self._event(frame, EventType.APPEARED, o) for o in appeared]
+        self.map.update(frame.stamp_ns, sightings)
+        # Tell what became certain with this image, and what things were seen to do
+        eye = (T_odom_base @ frame.T_base_camera)[:3, 3]
+        events = self._changes.appear(self.map.sighted, eye, frame.stamp_ns)
+        events += self._changes.watch(self.map.sighted, self.map.objects, frame.stamp_ns)
         # Let go of what the camera sees through
-        gone = self._seen_through(frame, T_odom_base @ frame.T_base_camera)
-        for thing in gone:
-            thing.state = ObjectState.GONE
-            del self.map.objects[thing.id]
-        events += [self._event(frame, EventType.REMOVED, o) for o in gone if self._confirmed(o)]
-        told = [o for o in (*self.map.objects.values(), *gone) if self._confirmed(o)]
+        gone = self.map.look(frame, T_odom_base @ frame.T_base_camera)
+        events += [self._changes.disappear(o, frame.stamp_ns) for o in gone if o.announced]
+        # Keep account of the corridors
+        events += self.paths.update(frame, T_odom_base, self.T_map_odom, self.map.objects)
+        told = [
+            o
+            for o in self.map.objects.values()
+            if o.confirmed and (o.state is not ObjectState.GONE or o in gone)
+        ]
+        told.sort(key=lambda o: o.id)
         return MemoryUpdate(told, [self.log.add(e) for e in events])
+
+    def correct(self, T_map_odom: Array) -> None:
+        """Move what is out of view with the map, after SLAM has corrected where odom lies in it.
+
+        What a map remembers stays where it is in the map, so in odom it moves.
+        """
+        T = invert(T_map_odom) @ self.T_map_odom
+        if not np.allclose(T, np.eye(4), atol=1e-9):
+            self.map.correct(T)
+        self.map.drift.corrected = True
+        self.T_map_odom = T_map_odom.copy()
 
     def query(
         self, label: str, centre: Array, radius_m: float, since_ns: int
@@ -77,43 +119,6 @@ class WorkingMemory:
         things = self.map.near(label, centre, radius_m, since_ns)
         events = self.log.recent(label, since_ns)
         return (
-            [o for o in things if self._confirmed(o)],
+            [o for o in things if o.confirmed],
             [e for e in events if e.is_near(centre, radius_m)],
         )
-
-    def _confirmed(self, thing: WorldObject) -> bool:
-        return thing.sightings >= self.config.confirm_sightings
-
-    def _seen_through(self, frame: Frame, T_odom_camera: Array) -> list[WorldObject]:
-        """Return the unseen objects whose place has now been looked through often enough."""
-        unseen = [o for o in self.map.objects.values() if o.state is ObjectState.REMEMBERED]
-        if frame.depth is None or not unseen:
-            return []
-        places = np.array([o.position for o in unseen])
-        in_camera = transform_points(invert(T_odom_camera), places)
-        pixels = frame.camera.project(in_camera)
-        for thing, point, uv in zip(unseen, in_camera, pixels, strict=True):
-            behind_m = point[2] + 0.5 * float(np.linalg.norm(thing.size)) + 2 * thing.variance**0.5
-            if np.isfinite(uv).all() and _depth_at(frame, uv) > behind_m:
-                thing.seen_through += 1
-        return [o for o in unseen if o.seen_through >= self.config.removal_evidence]
-
-    def _event(self, frame: Frame, kind: EventType, thing: WorldObject) -> Event:
-        gone = kind is EventType.REMOVED
-        return Event(
-            stamp_ns=frame.stamp_ns,
-            type=kind,
-            object_id=thing.id,
-            label=thing.label,
-            confidence=thing.score,
-            from_position=thing.position if gone else NOWHERE,
-            to_position=NOWHERE if gone else thing.position,
-        )
-
-
-def _depth_at(frame: Frame, uv: Array) -> float:
-    """Return the depth at a pixel in metres, 0 where there is none or outside the image."""
-    assert frame.depth is not None
-    u, v = np.rint(uv).astype(int)
-    inside = 0 <= u < frame.camera.width and 0 <= v < frame.camera.height
-    return float(frame.depth[v, u]) if inside else 0.0

@@ -18,8 +18,6 @@ from pervformer_ros.frame import NANOSECONDS
 from pervformer_ros.geometry import Array, quaternion
 from pervformer_ros.memory import Event, ObjectState, WorldObject
 
-MOVING_PROBABILITY = 0.5
-
 
 def time_message(stamp_ns: int) -> Time:
     """Return a stamp as a message, exact to the nanosecond."""
@@ -147,7 +145,7 @@ def object_message(thing: WorldObject) -> TrackedObject:
         label=thing.label,
         score=float(thing.score),
         state=int(thing.state),
-        moving=thing.motion_probability > MOVING_PROBABILITY,
+        moving=thing.moving,
         motion_probability=float(thing.motion_probability),
         size=vector_message(thing.size),
         velocity=vector_message(thing.velocity),
@@ -160,7 +158,7 @@ def object_message(thing: WorldObject) -> TrackedObject:
         message.roi = RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)
     message.pose.pose = position_message(thing.position)
     covariance = np.zeros((6, 6))
-    covariance[:3, :3] = thing.variance * np.eye(3)
+    covariance[:3, :3] = thing.covariance[:3, :3]
     # Nothing is known of its orientation.
     covariance[3:, 3:] = np.pi**2 * np.eye(3)
     message.pose.covariance = covariance.ravel()

@@ -171,6 +171,8 @@ class StreamNode(LifecycleNode):
         return self._worker.dropped if self._worker is not None else 0
 
     def _on_error(self, error: Exception) -> None:
+        if not self.context.ok():  # ROS was shut down meanwhile: nothing can be published any more
+            return
         if isinstance(error, InputError):
             self.faults.add(error.fault, str(error))
             return

@@ -46,14 +46,19 @@ COMMON = (
 
 PERCEPTION = (
     *COMMON,
-    Spec("model", "small", "Size of the model where no checkpoint is set.", choices=SIZES),
-    Spec("checkpoint", "", "Weights (.safetensors); empty: random ones."),
+    Spec("model", "small", "Size of the model where checkpoint names no file.", choices=SIZES),
+    Spec(
+        "checkpoint",
+        "",
+        "Weights (.safetensors); empty: those that ship for that size; 'untrained': random ones.",
+    ),
     Spec("features", "orb", "What to extract features with.", choices=("orb", "pervformer")),
     Spec("max_features", 600, "Most features per image.", (50, 5000)),
     Spec("device", "cpu", "Where the model runs: cpu, cuda or cuda:N."),
     Spec("threads", 0, "CPU threads of the model; 0: torch's own choice.", (0, 256)),
     Spec("motion_threshold", 0.5, "Motion probability from which a pixel is masked.", (0.0, 1.0)),
     Spec("mask_margin", 4, "By how many pixels moving regions are widened.", (0, 50)),
+    Spec("paths", "", "YAML file of corridors to watch, in odom_frame; empty: none."),
     Spec("use_depth", True, "Wait for the depth image of each colour image; false: colour alone."),
     Spec("sync_tolerance", 0.02, "Largest difference of stamps of a pair [s].", (0.0, 0.5)),
     Spec("image_transport", "raw", "How colour travels.", choices=("raw", "compressed")),

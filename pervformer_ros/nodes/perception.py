@@ -23,7 +23,7 @@ from std_srvs.srv import Trigger
 from pervformer_ros.bags.images import encoding_of_depth
 from pervformer_ros.bags.intake import MessageBundle
 from pervformer_ros.frame import Fault, Frame
-from pervformer_ros.memory import ObjectState, SnapshotError
+from pervformer_ros.memory import ObjectState, SnapshotError, read_corridors
 from pervformer_ros.nodes import conversions, parameters
 from pervformer_ros.nodes.diagnostics import OK, STALE, WARN, status
 from pervformer_ros.nodes.lifecycle import LATCHED, SENSOR_DATA, StreamNode, run
@@ -60,6 +60,7 @@ class PerceptionNode(StreamNode):
                 device=given["device"],
                 motion_threshold=given["motion_threshold"],
                 mask_margin_px=given["mask_margin"],
+                paths=read_corridors(Path(given["paths"])) if given["paths"] else (),
             )
         )
         if not self.pipeline.trained:

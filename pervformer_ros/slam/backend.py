@@ -12,12 +12,16 @@ from pervformer_ros.features import FeatureSet
 from pervformer_ros.frame import CameraModel, Fault, InputError
 from pervformer_ros.geometry import Array, Trajectory, invert, rotation_angle
 from pervformer_ros.slam import se3
+from pervformer_ros.slam.abduction import AbductionWatch
+from pervformer_ros.slam.calibration import MAX_PATH, OdometryCalibration
 from pervformer_ros.slam.config import SlamConfig
 from pervformer_ros.slam.graph import Edge, EdgeKind, GraphOptimiser, PoseGraph
 from pervformer_ros.slam.history import History
-from pervformer_ros.slam.keyframe import KeyframeMap, make_keyframe
+from pervformer_ros.slam.keyframe import Keyframe, KeyframeMap, make_keyframe
+from pervformer_ros.slam.loops import Candidate, LoopVerifier
 from pervformer_ros.slam.motion import MotionModel, PoseEstimate
 from pervformer_ros.slam.odometry import Odometer, OdometryNoise, Reading, link
+from pervformer_ros.slam.places import alike
 from pervformer_ros.slam.tracking import Attempt, Fix, Tracker, fuse
 from pervformer_ros.slam.view import View, make_view
 
@@ -31,7 +35,14 @@ KEYFRAME_TURN = 0.25
 # A keyframe must offer so many times the features that a fix needs.
 KEYFRAME_FEATURES = 2
 # Tracking that rests on fewer than so many times the matches it needs is about to be lost.
-KEYFRAME_INLIERS = 5
+KEYFRAME_INLIERS = 4
+# But not before it has gone or turned this part of what makes any view new.
+KEYFRAME_LEAST = 0.2
+# So many keyframes are tried for a loop closure, and a closure rests on so many matches.
+LOOP_CANDIDATES = 3
+# What a piece of map that nothing links to the last may be off by: radians, metres.
+GAP_ROTATION, GAP_POSITION = 1.0, 5.0
+LOOP_INLIERS = 25
 
 
 class TrackingState(str, Enum):
@@ -78,15 +89,20 @@ class SlamBackend:
 
     def reset(self) -> None:
         """Forget everything, as after a jump back in time."""
-        self._odometry_noise = OdometryNoise(
+        prior = OdometryNoise(
             self.config.odometry_translation,
             self.config.odometry_rotation,
             self.config.odometry_heading,
         )
-        self._odometer = Odometer()
-        self._motion = MotionModel(self._odometry_noise)
-        self._tracker = Tracker(self.config, self._odometry_noise)
-        self._keyframes = KeyframeMap()
+        self._calibration = OdometryCalibration(prior)
+        self._odometer = Odometer(self._calibration.correct)
+        self._motion = MotionModel(self._calibration)
+        self._tracker = Tracker(self.config, self._calibration)
+        self._keyframes = KeyframeMap(self.config.max_keyframes)
+        self._reference = 0  # the keyframe that the last view agreed with best
+        self._loops = LoopVerifier()
+        self._abduction = AbductionWatch()
+        self._carried_off = False
         self._graph = GraphOptimiser()
         self._history = History()
         self._T_map_odom = np.eye(4)
@@ -116,6 +132,9 @@ class SlamBackend:
         # Refuse what cannot be used.
         self._check(features, camera, T_odom_base)
         # Predict the pose from odometry, or else from the last velocity.
+        carried_off, self._carried_off = self._carried_off, False
+        if carried_off:
+            self._odometer.part()
         reading = self._odometer.read(features.stamp_ns, T_odom_base)
         prediction = self._predict(features.stamp_ns, reading)
         # Register the view to the keyframes it should overlap.
@@ -125,11 +144,16 @@ class SlamBackend:
         attempts = self._register(view, prediction, self._candidates())
         # Fuse what they tell with the prediction.
         fixes = [attempt.fix for attempt in attempts if attempt.fix]
-        tracked = fuse(prediction, fixes, self._keyframes.poses)
+        tracked = fuse(prediction, fixes, self._keyframes)
         state = self._judge(view, fixes)
         self._motion.observe(view.stamp_ns, reading, tracked, seen=bool(fixes))
+        if fixes:
+            self._reference = max(fixes, key=lambda fix: fix.inliers).keyframe
         # Keep the view as a keyframe if it shows something new, and let the map settle.
-        is_keyframe = self._is_worth_keeping(view, attempts, tracked, state)
+        self._carried_off = self._abduction.observe(view, bool(fixes))
+        is_keyframe = self._is_worth_keeping(view, attempts, tracked, state) or (
+            carried_off and self._can_be_kept(view)
+        )
         T_map_base = tracked.T_map_base
         if is_keyframe:
             T_map_base = self._add_keyframe(view, fixes, tracked)
@@ -211,13 +235,22 @@ class SlamBackend:
         self, view: View, prediction: PoseEstimate, count: int, done: Sequence[Fix] = ()
     ) -> list[Attempt]:
         """Register the view to at most `count` keyframes, but for those already `done`."""
+        if not len(self._keyframes):
+            return []
         T_map_camera = prediction.T_map_base @ view.T_base_camera
-        skipped = {fix.keyframe for fix in done}
-        return [
-            self._tracker.track(view, keyframe, self._keyframes.poses[keyframe.id], prediction)
-            for keyframe in self._keyframes.overlapping(T_map_camera, view.camera, count)
-            if keyframe.id not in skipped
-        ]
+        tied = self._keyframes.is_tied
+        for id in {self._reference, *(fix.keyframe for fix in done)}:
+            tied[id] = False
+        others = self._keyframes.overlapping(T_map_camera, view.camera, count, tied)
+        if not done:
+            others = [self._keyframes[self._reference], *others[: count - 1]]
+        return [self._track(view, keyframe, prediction) for keyframe in others]
+
+    def _track(self, view: View, keyframe: Keyframe, prediction: PoseEstimate) -> Attempt:
+        """Register the view to one keyframe, whose place is not better known than its drift."""
+        drift = se3.isotropic(*np.sqrt(self._keyframes.drift[keyframe.id]).tolist())
+        unsure = PoseEstimate(prediction.T_map_base, prediction.covariance + drift)
+        return self._tracker.track(view, keyframe, self._keyframes.poses[keyframe.id], unsure)
 
     def _judge(self, view: View, fixes: Sequence[Fix]) -> TrackingState:
         if fixes or (len(self._keyframes) == 0 and self._can_be_kept(view)):
@@ -238,34 +271,94 @@ class SlamBackend:
             return self._can_be_kept(view)
         if state == TrackingState.LOST:
             return self._frames_lost >= LOST_PATIENCE
+        if self._carried_off or self._abduction.suspects:
+            return False
         fixes = [attempt.fix for attempt in attempts if attempt.fix]
         if not fixes and any(attempt.refused for attempt in attempts):
             # What is seen contradicts odometry: something moves, or the wheels slip. A keyframe
             # from here would confirm whichever of the two is wrong.
             return False
         best = max(fixes, key=lambda fix: fix.inliers, default=None)
-        nearest = self._keyframes[best.keyframe if best else -1]
+        nearest = self._keyframes[best.keyframe if best else self._reference]
         enough = max(
             self.config.keyframe_overlap * len(nearest), KEYFRAME_INLIERS * self.config.min_inliers
         )
         T_nearest_base = invert(self._keyframes.poses[nearest.id]) @ tracked.T_map_base
         step = float(np.linalg.norm(T_nearest_base[:3, 3]))
-        return (
-            (best is not None and best.inliers < enough)
-            or step > KEYFRAME_STEP * nearest.looking_distance
-            or rotation_angle(T_nearest_base) > KEYFRAME_TURN
+        gone = max(
+            step / (KEYFRAME_STEP * nearest.looking_distance),
+            rotation_angle(T_nearest_base) / KEYFRAME_TURN,
         )
+        few = best is not None and best.inliers < enough
+        return gone > (KEYFRAME_LEAST if few else 1.0)
 
     def _add_keyframe(self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate) -> Array:
         """Add the view to the map and the graph; return its pose there."""
-        # A place recogniser would name more keyframes here, by keyframe.place_descriptor; their
-        # fixes, verified by more than nearness, become edges of kind LOOP.
         attempts = self._register(view, tracked, self.config.linked_keyframes, fixes)
         more = [attempt.fix for attempt in attempts if attempt.fix]
         edges = self._edges(view, [*fixes, *more], tracked)
+        new = make_keyframe(len(self._keyframes), view)
+        self._learn(new, [*fixes, *more])
         poses = self._graph.add(view.stamp_ns, tracked.T_map_base, edges, *self._vertical(view))
-        self._keyframes.add(make_keyframe(len(self._keyframes), view), poses)
-        return np.asarray(poses[-1])
+        self._keyframes.add(new, poses, self._graph.drift_from(new.id))
+        self._reference = new.id
+        candidates = [*self._loop_candidates(view, tracked), *self._places(view)]
+        loops = self._loops.add(candidates, self._keyframes.poses)
+        if loops:
+            poses = self._graph.close(loops, self._joined(loops[-1]))
+            self._keyframes.move(poses, self._graph.drift_from(new.id))
+        return np.asarray(self._keyframes.poses[-1])
+
+    def _learn(self, new: Keyframe, fixes: Sequence[Fix]) -> None:
+        """Compare odometry with the longest way since another keyframe that was also seen."""
+        ways = [(link(self._keyframes[fix.keyframe].reading, new.reading), fix) for fix in fixes]
+        known = [(way, fix) for way, fix in ways if way is not None and way.path < MAX_PATH]
+        if known:
+            way, fix = max(known, key=lambda pair: pair[0].path)
+            self._calibration.observe(way, fix.T_keyframe_base, fix.covariance)
+
+    def _loop_candidates(self, view: View, tracked: PoseEstimate) -> list[Candidate]:
+        """Return closures of the newest keyframe with those that the way to has drifted from."""
+        new = len(self._keyframes) - 1
+        # The newest keyframe may have been moved by the graph since it was tracked.
+        here = PoseEstimate(self._keyframes.poses[-1], tracked.covariance)
+        T_map_camera = here.T_map_base @ view.T_base_camera
+        loose = ~self._keyframes.is_tied & ~self._keyframes.is_apart
+        found = []
+        for keyframe in self._keyframes.overlapping(
+            T_map_camera, view.camera, LOOP_CANDIDATES, loose
+        ):
+            fix = self._track(view, keyframe, here).fix
+            if fix is not None and fix.inliers >= LOOP_INLIERS:
+                edge = Edge(keyframe.id, new, EdgeKind.LOOP, fix.T_keyframe_base, fix.covariance)
+                found.append(Candidate(edge, fix.inliers))
+        return found
+
+    def _places(self, view: View) -> list[Candidate]:
+        """Return closures of the newest keyframe with the pieces of map it is not joined to."""
+        new = len(self._keyframes) - 1
+        known = self._keyframes.is_apart & self._keyframes.remembers
+        apart = [self._keyframes[int(i)] for i in np.flatnonzero(known)]
+        found = []
+        for keyframe in alike(view, apart, LOOP_CANDIDATES):
+            fix = self._tracker.recognise(view, keyframe).fix
+            if fix is not None and fix.inliers >= LOOP_INLIERS:
+                edge = Edge(keyframe.id, new, EdgeKind.LOOP, fix.T_keyframe_base, fix.covariance)
+                found.append(Candidate(edge, fix.inliers))
+        return found
+
+    def _joined(self, loop: Edge) -> Array | None:
+        """Return all poses with the newest piece of map moved to where the loop says it is.
+
+        None where the loop lies within one piece.
+        """
+        apart = self._keyframes.is_apart
+        if not apart[loop.first]:
+            return None
+        poses = self._keyframes.poses.copy()
+        T_moved = poses[loop.first] @ loop.T_first_second @ invert(poses[loop.second])
+        poses[~apart] = T_moved @ poses[~apart]
+        return np.asarray(poses)
 
     def _vertical(self, view: View) -> tuple[Array | None, float]:
         """Return the map's vertical in base and its error, None where nothing tells it."""
@@ -285,11 +378,12 @@ class SlamBackend:
         ]
         way = link(self._keyframes[-1].reading, view.reading)
         if way:
-            covariance = self._odometry_noise.of_chained(way)
+            covariance = self._calibration.noise.of_chained(way)
             edges.append(Edge(new - 1, new, EdgeKind.ODOMETRY, way.T_first_second, covariance))
         if not edges:
             T_last_base = invert(self._keyframes.poses[-1]) @ tracked.T_map_base
-            edges.append(Edge(new - 1, new, EdgeKind.GAP, T_last_base, tracked.covariance))
+            covariance = tracked.covariance + se3.isotropic(GAP_ROTATION, GAP_POSITION)
+            edges.append(Edge(new - 1, new, EdgeKind.GAP, T_last_base, covariance))
         return edges
 
     def _warnings(self, attempts: Sequence[Attempt]) -> tuple[str, ...]:

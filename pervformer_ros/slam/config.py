@@ -23,6 +23,7 @@ class SlamConfig:
     min_inliers: an estimate resting on fewer matches is refused.
     tracked_keyframes: how many keyframes each frame is registered to.
     linked_keyframes: how many keyframes a new keyframe is registered to.
+    max_keyframes: so many keyframes remember what they saw, some 300 kB each.
     keyframe_overlap: a view that finds less than this part of its nearest keyframe is new.
     seed: of the random sampling.
     """
@@ -33,11 +34,12 @@ class SlamConfig:
     odometry_rotation: float = 0.05
     odometry_heading: float = 0.02
     odometry_tilt: float | None = 0.02
-    min_similarity: float = 0.5
-    max_ratio: float = 0.9
+    min_similarity: float = 0.4
+    max_ratio: float = 0.95
     min_static_probability: float = 0.5
     min_inliers: int = 12
     tracked_keyframes: int = 2
     linked_keyframes: int = 5
+    max_keyframes: int = 1000
     keyframe_overlap: float = 0.25
     seed: int = 0

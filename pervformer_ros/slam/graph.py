@@ -9,16 +9,25 @@ from enum import Enum
 import gtsam
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import dijkstra
 
 from pervformer_ros.geometry import Array
 
 # The first keyframe defines the map.
 ORIGIN_SIGMA = 1e-4
+# Where all edges of a keyframe contradict each other, robust kernels may leave nothing to hold it:
+# then its first guess does (radians, metres).
+FAINT_ROTATION, FAINT_POSITION = 3.0, 100.0
 # In units of the whitened error's length, of which the expected one is sqrt(6) = 2.45.
 ROBUST_SCALE = 3.0
 UP = np.array([0.0, 0.0, 1.0])
 # iSAM2 relinearises a pose that moved by this much (radians, metres).
 RELINEARISE = 1e-3
+# What a wrong heading comes to in position is reckoned at this distance, metres.
+LEVER = 5.0
+# A loop moves many poses, and the robust weights follow them: so many passes until they settle.
+CLOSING_PASSES = 5
 
 
 class EdgeKind(str, Enum):
@@ -51,16 +60,44 @@ class PoseGraph:
     edges: tuple[Edge, ...]
 
 
+class _Ties:
+    """How strongly pairs of keyframes are tied, all edges of a pair together."""
+
+    def __init__(self) -> None:
+        self._index: dict[tuple[int, int], int] = {}
+        self._ends = np.zeros((2, 64), np.int64)
+        self._information = np.zeros((2, 64))
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """The keyframes (2, E) of each pair."""
+        return self._ends[:, : len(self._index)]
+
+    @property
+    def information(self) -> Array:
+        """Inverse variances (2, E) of rotation and position."""
+        return self._information[:, : len(self._index)]
+
+    def add(self, first: int, second: int, information: Array) -> None:
+        """Tie two keyframes more strongly by the information (2,)."""
+        pair = min(first, second), max(first, second)
+        at = self._index.setdefault(pair, len(self._index))
+        if at == self._ends.shape[1]:  # twice the room, so that an edge costs the same at any time
+            self._ends = np.concatenate([self._ends, np.zeros_like(self._ends)], axis=1)
+            more = np.zeros_like(self._information)
+            self._information = np.concatenate([self._information, more], axis=1)
+        self._ends[:, at] = pair
+        self._information[:, at] += information
+
+
 class GraphOptimiser:
     """Holds one pose per keyframe, numbered from 0, and moves them to fit the edges."""
 
     def __init__(self) -> None:
-        parameters = gtsam.ISAM2Params()
-        parameters.setRelinearizeThreshold(RELINEARISE)
-        parameters.relinearizeSkip = 1
-        self._isam = gtsam.ISAM2(parameters)
+        self._isam = _make_isam()
         self._stamps_ns: list[int] = []
         self._edges: list[Edge] = []
+        self._ties = _Ties()
         self._poses: Array = np.empty((0, 4, 4))
 
     def add(
@@ -93,6 +130,7 @@ class GraphOptimiser:
         if key == 0:
             origin = gtsam.noiseModel.Isotropic.Sigma(6, ORIGIN_SIGMA)
             factors.add(gtsam.PriorFactorPose3(key, gtsam.Pose3(T_map_base), origin))
+        factors.add(_faint_prior(key, T_map_base))
         for edge in edges:
             factors.add(_factor(edge))
         if up is not None:
@@ -102,9 +140,50 @@ class GraphOptimiser:
         # The robust weights follow the poses, so one more pass lets them settle.
         self._isam.update()
         self._stamps_ns.append(stamp_ns)
-        self._edges.extend(edges)
+        self._keep(edges)
         self._poses = self._solution()
         return self._poses
+
+    def close(self, edges: Sequence[Edge], poses: Array | None = None) -> Array:
+        """Add edges among the keyframes there are.
+
+        Args:
+            edges: that were verified.
+            poses: (N, 4, 4) a better first guess, if the edges move part of the map far: from where
+                it is the optimum might not be found.
+
+        Returns:
+            The poses (N, 4, 4) that fit best.
+        """
+        factors, guesses = gtsam.NonlinearFactorGraph(), gtsam.Values()
+        if poses is not None:
+            factors.push_back(self._isam.getFactorsUnsafe())
+            self._isam = _make_isam()
+            for key, pose in enumerate(poses):
+                guesses.insert(key, gtsam.Pose3(pose))
+        for edge in edges:
+            factors.add(_factor(edge))
+        self._isam.update(factors, guesses)
+        for _ in range(CLOSING_PASSES):
+            self._isam.update()
+        self._keep(edges)
+        self._poses = self._solution()
+        return self._poses
+
+    def drift_from(self, keyframe: int) -> Array:
+        """Return variances (N, 2) of rotation and position of all keyframes seen from one.
+
+        Along the most certain chain of edges: never less than the true marginal, and cheap.
+        """
+        count = len(self._stamps_ns)
+        if count < 2:
+            return np.zeros((count, 2))
+        first, second = self._ties.ends
+        chains = [
+            coo_array((row, (first, second)), (count, count))
+            for row in 1.0 / self._ties.information
+        ]
+        return np.stack([dijkstra(c.tocsr(), directed=False, indices=keyframe) for c in chains], 1)
 
     @property
     def edges(self) -> Sequence[Edge]:
@@ -124,6 +203,13 @@ class GraphOptimiser:
         """Return the factors as gtsam has them, for another solver to check this one."""
         return self._isam.getFactorsUnsafe()
 
+    def _keep(self, edges: Sequence[Edge]) -> None:
+        self._edges.extend(edges)
+        for edge in edges:
+            rotation = float(np.trace(edge.covariance[:3, :3])) / 3
+            position = float(np.trace(edge.covariance[3:, 3:])) / 3 + LEVER**2 * rotation
+            self._ties.add(edge.first, edge.second, 1.0 / np.array([rotation, position]))
+
     def _solution(self) -> Array:
         # One row a pose, in the order of keys: the rotation by rows, then the translation.
         rows = gtsam.utilities.extractPose3(self._isam.calculateEstimate())
@@ -133,16 +219,29 @@ class GraphOptimiser:
         return poses
 
 
+def _make_isam() -> gtsam.ISAM2:
+    parameters = gtsam.ISAM2Params()
+    parameters.setRelinearizeThreshold(RELINEARISE)
+    parameters.relinearizeSkip = 1
+    return gtsam.ISAM2(parameters)
+
+
 def _factor(edge: Edge) -> gtsam.BetweenFactorPose3:
     noise: gtsam.noiseModel.Base = gtsam.noiseModel.Gaussian.Covariance(edge.covariance)
-    if edge.kind == EdgeKind.ODOMETRY:
-        # Wheels slip now and then, and by any amount.
+    if edge.kind in (EdgeKind.ODOMETRY, EdgeKind.LOOP):
+        # Wheels slip now and then, and by any amount; a loop was verified, however far it pulls.
         noise = _robust(gtsam.noiseModel.mEstimator.Huber.Create(ROBUST_SCALE), noise)
-    elif edge.kind in (EdgeKind.VISUAL, EdgeKind.LOOP):
+    elif edge.kind == EdgeKind.VISUAL:
         # A wrong view is wrong altogether: its weight vanishes as its error grows.
         noise = _robust(gtsam.noiseModel.mEstimator.Cauchy.Create(ROBUST_SCALE), noise)
     pose = gtsam.Pose3(edge.T_first_second)
     return gtsam.BetweenFactorPose3(edge.first, edge.second, pose, noise)
+
+
+def _faint_prior(key: int, T_map_base: Array) -> gtsam.PriorFactorPose3:
+    sigmas = np.array([FAINT_ROTATION] * 3 + [FAINT_POSITION] * 3)
+    noise = gtsam.noiseModel.Diagonal.Sigmas(sigmas)
+    return gtsam.PriorFactorPose3(key, gtsam.Pose3(T_map_base), noise)
 
 
 def _attitude_factor(key: int, up: Array, sigma: float) -> gtsam.AttitudeFactorPose3:

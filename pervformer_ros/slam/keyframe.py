@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keyframes: the views the map is made of, and which of them a new view should overlap."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,18 @@ from pervformer_ros.slam.view import View
 # So many of a keyframe's points, evenly drawn, stand for what it sees.
 SAMPLED_POINTS = 32
 # Overlap is looked at for the nearest so many keyframes only, so that a large map costs no more.
-NEAREST = 12
+NEAREST = 16
 MIN_OVERLAP = 0.3
 # What is seen from so many times nearer or farther looks different.
 MAX_SCALE = 2.0
+# Against keyframes placed worse than this (radians, metres), a view must be verified by others.
+TIED_ROTATION = np.radians(2.0)
+TIED_POSITION = 0.2
+# And those placed so badly (metres) may be anywhere.
+APART = 2.0
+# The latest keyframes are not forgotten; of the others every so many-th is asked each time.
+LATEST = 20
+ASKED_STEP = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +54,16 @@ class Keyframe:
     def __len__(self) -> int:
         return len(self.points)
 
+    def emptied(self) -> "Keyframe":
+        """Return the same keyframe without its features."""
+        return replace(
+            self,
+            points=self.points[:0],
+            static_probability=self.static_probability[:0],
+            descriptors=self.descriptors[:0],
+            place_descriptor=self.place_descriptor[:0],
+        )
+
     @property
     def sampled_points(self) -> Array:
         """A few of the points (S, 3), spread over the list."""
@@ -71,11 +89,18 @@ def make_keyframe(id: int, view: View) -> Keyframe:
 
 
 class KeyframeMap:
-    """All keyframes with their latest poses."""
+    """All keyframes with their latest poses.
 
-    def __init__(self) -> None:
+    poses: (N, 4, 4) T_map_base.
+    drift: (N, 2) variances of rotation (rad^2) and position (m^2) of each, seen from the newest.
+    """
+
+    def __init__(self, budget: int = 1000) -> None:
         self._keyframes: list[Keyframe] = []
-        self.poses: Array = np.empty((0, 4, 4))  # (N, 4, 4) T_map_base
+        self._budget = budget
+        self._remembers = np.empty(0, bool)
+        self.poses: Array = np.empty((0, 4, 4))
+        self.drift: Array = np.empty((0, 2))
 
     def __len__(self) -> int:
         return len(self._keyframes)
@@ -83,26 +108,77 @@ class KeyframeMap:
     def __getitem__(self, index: int) -> Keyframe:
         return self._keyframes[index]
 
-    def add(self, keyframe: Keyframe, poses: Array) -> None:
-        """Append a keyframe; `poses` (N, 4, 4) are those of all, its own last."""
-        self._keyframes.append(keyframe)
-        self.poses = poses
+    def add(self, keyframe: Keyframe, poses: Array, drift: Array) -> None:
+        """Append a keyframe; poses and drift are those of all, its own last.
 
-    def overlapping(self, T_map_camera: Array, camera: CameraModel, count: int) -> list[Keyframe]:
+        Beyond the budget, the keyframe that another one stands in for best forgets what it saw. Its
+        pose goes on holding its neighbours' in the graph.
+        """
+        self._keyframes.append(keyframe)
+        self._remembers = np.append(self._remembers, True)
+        self.move(poses, drift)
+        if np.count_nonzero(self._remembers) > self._budget:
+            self._forget_one()
+
+    def move(self, poses: Array, drift: Array) -> None:
+        """Take over what the graph has found."""
+        self.poses, self.drift = poses, drift
+
+    @property
+    def is_tied(self) -> NDArray[np.bool_]:
+        """Which keyframes (N,) are so well placed against the newest that nearness proves them."""
+        return np.asarray((self.drift < np.square([TIED_ROTATION, TIED_POSITION])).all(axis=1))
+
+    @property
+    def is_apart(self) -> NDArray[np.bool_]:
+        """Which keyframes (N,) are in a piece of map that the newest is not joined to."""
+        return np.asarray(self.drift[:, 1] > APART**2)
+
+    def overlapping(
+        self,
+        T_map_camera: Array,
+        camera: CameraModel,
+        count: int,
+        among: NDArray[np.bool_],
+    ) -> list[Keyframe]:
         """Return at most `count` keyframes for a view from here to be registered to.
 
-        The newest comes first, whatever it sees; then those that see most of what this view should
-        see, the oldest of equals first, for an older keyframe carries less drift.
+        Those that see most of what this view should see come first, the oldest of equals first, for
+        an older keyframe carries less drift.
+
+        Args:
+            T_map_camera: where the view is from.
+            camera: its camera.
+            count: how many at most.
+            among: (N,) which keyframes are asked for.
         """
-        if not self._keyframes:
-            return []
-        newest = self._keyframes[-1]
-        distance = np.linalg.norm(self.poses[:-1, :3, 3] - T_map_camera[:3, 3], axis=1)
-        near = np.sort(np.argsort(distance, kind="stable")[:NEAREST])
+        asked = np.flatnonzero(among & self._remembers)
+        distance = np.linalg.norm(self.poses[asked, :3, 3] - T_map_camera[:3, 3], axis=1)
+        near = np.sort(asked[np.argsort(distance, kind="stable")[:NEAREST]])
         overlap = {int(i): self._overlap(int(i), T_map_camera, camera) for i in near}
         seen = [i for i in overlap if overlap[i] >= MIN_OVERLAP]
         seen.sort(key=lambda i: -round(overlap[i], 1))
-        return [newest, *(self._keyframes[i] for i in seen[: count - 1])]
+        return [self._keyframes[i] for i in seen[:count]]
+
+    @property
+    def remembers(self) -> NDArray[np.bool_]:
+        """Which keyframes (N,) still know what they saw."""
+        return np.array(self._remembers)
+
+    def _forget_one(self) -> None:
+        """Let the keyframe go that is nearest to another one, but for the latest."""
+        kept = np.flatnonzero(self._remembers)
+        here = self.poses[kept]
+        reach = np.array([self._keyframes[i].looking_distance for i in kept])
+        # Asking a few, other ones each time, is as good in the long run as asking all.
+        asked = np.arange(len(self._keyframes) % ASKED_STEP, max(1, len(kept) - LATEST), ASKED_STEP)
+        away = np.linalg.norm(here[asked, None, :3, 3] - here[None, :, :3, 3], axis=2)
+        cosine = np.einsum("ai,bi->ab", here[asked, :3, 0], here[:, :3, 0])
+        away = away / reach + np.arccos(np.clip(cosine, -1.0, 1.0))
+        away[np.arange(len(asked)), asked] = np.inf
+        chosen = int(kept[asked[away.min(axis=1).argmin()]])
+        self._remembers[chosen] = False
+        self._keyframes[chosen] = self._keyframes[chosen].emptied()
 
     def _overlap(self, index: int, T_map_camera: Array, camera: CameraModel) -> float:
         """Return the part of a keyframe's points that this view should see."""

@@ -5,6 +5,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+# Where fewer than this part of all pairs may match, it is quicker to go through them one by one.
+FEW = 0.06
+
 
 def match(
     first: NDArray[np.floating],
@@ -27,9 +30,9 @@ def match(
     """
     if len(first) == 0 or len(second) == 0:
         return np.empty((0, 2), np.intp)
-    similarity = first.astype(np.float32, copy=False) @ second.astype(np.float32, copy=False).T
-    if allowed is not None:
-        np.copyto(similarity, -1.0, where=~allowed)
+    similarity = _similarity(
+        first.astype(np.float32, copy=False), second.astype(np.float32, copy=False), allowed
+    )
     rows = np.arange(len(first))
     of_row, of_column = similarity.argmax(axis=1), similarity.argmax(axis=0)
     rows = rows[of_column[of_row] == rows]
@@ -43,3 +46,22 @@ def match(
     if allowed is not None:
         good &= allowed[rows, columns]
     return np.stack([rows[good], columns[good]], axis=1)
+
+
+def _similarity(
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    allowed: NDArray[np.bool_] | None,
+) -> NDArray[np.float32]:
+    """Return the dot products (A, B), -1 where a pair is not allowed."""
+    if allowed is None:
+        return np.asarray(first @ second.T)
+    pairs = np.flatnonzero(allowed)
+    if len(pairs) > FEW * allowed.size:
+        dense = np.asarray(first @ second.T)
+        np.copyto(dense, -1.0, where=~allowed)
+        return dense
+    rows, columns = np.divmod(pairs, len(second))
+    similarity = np.full(allowed.shape, -1.0, np.float32)
+    similarity.ravel()[pairs] = np.einsum("pd,pd->p", first[rows], second[columns])
+    return similarity

@@ -8,7 +8,8 @@ import numpy as np
 
 from pervformer_ros.geometry import Array, invert
 from pervformer_ros.slam import se3
-from pervformer_ros.slam.odometry import OdometryNoise, Reading, link
+from pervformer_ros.slam.calibration import OdometryCalibration
+from pervformer_ros.slam.odometry import Reading, link
 
 # What a held camera or a robot does between two frames: accelerations of 3 m/s^2 and 6 rad/s^2.
 ACCELERATION = 3.0
@@ -48,8 +49,8 @@ class _Anchor:
 class MotionModel:
     """Predicts each frame's pose from the frames before it."""
 
-    def __init__(self, noise: OdometryNoise) -> None:
-        self._noise = noise
+    def __init__(self, calibration: OdometryCalibration) -> None:
+        self._calibration = calibration
         self._anchor: _Anchor | None = None
         self._last: PoseEstimate | None = None
         self._stamp_ns = 0
@@ -99,7 +100,8 @@ class MotionModel:
         if anchor is None or way is None:
             return None
         T_anchor_base = way.T_first_second
-        covariance = self._noise.of_unconfirmed(way, (stamp_ns - anchor.stamp_ns) * 1e-9)
+        seconds = (stamp_ns - anchor.stamp_ns) * 1e-9
+        covariance = self._calibration.noise.of_unconfirmed(way, seconds)
         return PoseEstimate(
             anchor.estimate.T_map_base @ T_anchor_base,
             se3.compose(anchor.estimate.covariance, T_anchor_base, covariance),

@@ -2,12 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What wheel odometry says about the way between two moments, and how far to believe it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from pervformer_ros.geometry import Array, invert, rotation_angle
+from pervformer_ros.geometry import Array, invert, rotation_angle, rotation_vector
 from pervformer_ros.slam import se3
+
+# Takes a step of odometry, its path and its turn about base's z, and returns a better step.
+Correction: TypeAlias = Callable[[Array, float, float], Array]
 
 # Even over no distance two poses differ by the jitter of stamps and encoders.
 ROTATION_FLOOR = np.radians(0.1)
@@ -18,6 +23,16 @@ MAX_TURN_RATE = 15.0
 JUMP_ALLOWANCE = 0.2
 # Odometry that no view has confirmed for this long is believed half as exactly.
 CONFIRMATION_TIME = 1.0
+# Doubt ends there: what fills the view and goes on contradicting odometry is more likely something
+# that drives along.
+MAX_DOUBT = 3.0
+# And wheels may have slipped so far in that time, metres.
+SLIP = 0.05
+# Harder than tyres hold (m/s^2), by more than stamps and encoders tremble (metres): wheels that
+# slip, and turn the robot by so much a metre.
+MAX_ACCELERATION = 8.0
+SLIP_ALLOWANCE = 0.03
+SLIP_TURN = 0.2
 # Over this path (metres) and this turn (radians) odometry errs alike.
 LIKE_PATH = 3.0
 LIKE_TURN = 1.5
@@ -25,11 +40,21 @@ LIKE_TURN = 1.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """Odometry at one moment: the pose, and the way gone and turned since it started counting."""
+    """Odometry at one moment.
+
+    T_odom_base: the pose as it came.
+    T_start_base: the way since odometry started counting, calibrated.
+    path, turn: how far it went and turned on that way; yaw: the turns about base's z, with sign.
+    slip: how far the wheels have slipped in all, as far as odometry itself gives it away.
+    run: grows by one with every jump.
+    """
 
     T_odom_base: Array
+    T_start_base: Array
     path: float
     turn: float
+    yaw: float
+    slip: float
     run: int
 
     @property
@@ -41,10 +66,17 @@ class Reading:
 class Odometer:
     """Counts the way along odometry's poses; a jump starts a new run, not linked to the last."""
 
-    def __init__(self) -> None:
+    def __init__(self, correct: Correction = lambda step, path, yaw: step) -> None:
+        self._correct = correct
         self._last: Reading | None = None
         self._stamp_ns = 0
+        self._speed = np.inf  # of the last step, m/s
         self.jumped = False
+        self._part = False
+
+    def part(self) -> None:
+        """Let the next reading start a new run: the robot was carried and odometry felt nothing."""
+        self._part = True
 
     def read(self, stamp_ns: int, T_odom_base: Array | None) -> Reading | None:
         """Return the reading for this pose, None without one. `jumped` tells of a new run."""
@@ -52,28 +84,54 @@ class Odometer:
         if T_odom_base is None:
             return None
         if self._last is None:
-            reading = Reading(T_odom_base, 0.0, 0.0, 0)
+            reading = Reading(T_odom_base, T_odom_base, 0.0, 0.0, 0.0, 0.0, 0)
         else:
-            step = invert(self._last.T_odom_base) @ T_odom_base
-            path, turn = float(np.linalg.norm(step[:3, 3])), rotation_angle(step)
-            seconds = (stamp_ns - self._stamp_ns) * 1e-9
-            self.jumped = (
-                path > MAX_SPEED * seconds + JUMP_ALLOWANCE
-                or turn > MAX_TURN_RATE * seconds + JUMP_ALLOWANCE
-            )
-            run = self._last.run + int(self.jumped)
-            reading = Reading(T_odom_base, self._last.path + path, self._last.turn + turn, run)
+            reading = self._go_on(self._last, (stamp_ns - self._stamp_ns) * 1e-9, T_odom_base)
+            self._part = False
         self._last, self._stamp_ns = reading, stamp_ns
         return reading
+
+    def _go_on(self, last: Reading, seconds: float, T_odom_base: Array) -> Reading:
+        step = invert(last.T_odom_base) @ T_odom_base
+        path, turn = float(np.linalg.norm(step[:3, 3])), rotation_angle(step)
+        yaw = float(rotation_vector(step)[2])
+        self.jumped = (
+            path > MAX_SPEED * seconds + JUMP_ALLOWANCE
+            or turn > MAX_TURN_RATE * seconds + JUMP_ALLOWANCE
+        )
+        # No robot accelerates like wheels that spin: what is beyond it was not driven.
+        reach = self._speed * seconds + MAX_ACCELERATION * seconds**2 + SLIP_ALLOWANCE
+        slip = max(0.0, path - reach)
+        if slip > 0:
+            driven = self._speed * seconds
+            step[:3, 3] *= driven / path
+            slip, path = path - driven, driven
+        self._speed = np.inf if self.jumped else path / seconds
+        return Reading(
+            T_odom_base,
+            se3.normalise(last.T_start_base @ self._correct(step, path, yaw)),
+            last.path + path,
+            last.turn + turn,
+            last.yaw + yaw,
+            last.slip + slip,
+            last.run + int(self.jumped or self._part),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Way:
-    """What odometry says lies between two moments: the motion, and the path and turn it took."""
+    """What odometry says lies between two moments.
+
+    T_first_second: the motion, calibrated; T_as_it_came: the same as odometry gave it.
+    path, turn, yaw, slip: see Reading.
+    """
 
     T_first_second: Array
+    T_as_it_came: Array
     path: float
     turn: float
+    yaw: float = 0.0
+    slip: float = 0.0
 
 
 def link(first: Reading | None, second: Reading | None) -> Way | None:
@@ -81,9 +139,12 @@ def link(first: Reading | None, second: Reading | None) -> Way | None:
     if first is None or second is None or first.run != second.run:
         return None
     return Way(
+        invert(first.T_start_base) @ second.T_start_base,
         invert(first.T_odom_base) @ second.T_odom_base,
         second.path - first.path,
         second.turn - first.turn,
+        second.yaw - first.yaw,
+        second.slip - first.slip,
     )
 
 
@@ -92,23 +153,30 @@ class OdometryNoise:
     """Errors per motion: translation m/m, rotation rad/rad, heading rad/m.
 
     Scale, bias and slip are alike from one moment to the next, so the error grows with the way and
-    not with its root.
+    not with its root. `level` is the part of each that holds for the floor plane and the turns
+    about its normal, in which a calibration has made odometry more exact; ramps are left as they
+    are.
     """
 
     translation: float
     rotation: float
     heading: float
+    level: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def of(self, way: Way) -> Array:
         """Return the covariance (6, 6) of one way."""
-        return self._covariance(way.path, way.turn)
+        return self._covariance(way.path, way.turn) + _of_slip(way.slip)
 
     def of_unconfirmed(self, way: Way, seconds: float) -> Array:
         """Return the covariance (6, 6) of a way that no view has confirmed for so long.
 
-        Wheels slip now and then; what says so is a camera that keeps disagreeing.
+        Wheels slip now and then, and what was learned of them does not hold then; what says so is a
+        camera that keeps disagreeing.
         """
-        return self.of(way) * (1.0 + seconds / CONFIRMATION_TIME) ** 2
+        doubt = min(seconds / CONFIRMATION_TIME, MAX_DOUBT)
+        uncalibrated = OdometryNoise(self.translation, self.rotation, self.heading)
+        slip = se3.isotropic(0.0, SLIP * doubt)
+        return self.of(way) * (1.0 + doubt) ** 2 + uncalibrated.of(way) * doubt**2 + slip
 
     def of_chained(self, way: Way) -> Array:
         """Return the covariance (6, 6) of one of many ways in a chain whose errors are alike.
@@ -119,10 +187,17 @@ class OdometryNoise:
         """
         path = np.sqrt(way.path * max(way.path, LIKE_PATH))
         turn = np.sqrt(way.turn * max(way.turn, LIKE_TURN))
-        return self._covariance(path, turn)
+        return self._covariance(path, turn) + _of_slip(way.slip)
 
     def _covariance(self, path: float, turn: float) -> Array:
-        return se3.isotropic(
-            ROTATION_FLOOR + self.rotation * turn + self.heading * path,
-            TRANSLATION_FLOOR + self.translation * path,
-        )
+        scale, track, heading = self.level
+        tilt = ROTATION_FLOOR + self.rotation * turn + self.heading * path
+        yaw = ROTATION_FLOOR + track * self.rotation * turn + heading * self.heading * path
+        up = TRANSLATION_FLOOR + self.translation * path
+        plane = TRANSLATION_FLOOR + scale * self.translation * path
+        return np.diag(np.square([tilt, tilt, yaw, plane, plane, up]))
+
+
+def _of_slip(slip: float) -> Array:
+    """Return the covariance (6, 6) that wheels leave which slipped so far."""
+    return se3.isotropic(SLIP_TURN * slip, slip)

@@ -36,6 +36,10 @@ NO_DEPTH_VARIANCE = 1e6
 # A pose less certain than this says nothing that odometry could not say better.
 MAX_ROTATION_SIGMA = 0.2
 MAX_TRANSLATION_SIGMA = 0.5
+# A direction less certain than this (metres, and radians at the distance of LEVER) is degenerate:
+# points that are few, far or on one plane hide their outliers in it, so it counts for even less.
+DEGENERATE = 0.08
+LEVER = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,15 @@ def _fit(
     sigma = np.sqrt(np.diag(covariance))
     if sigma[:3].max() > MAX_ROTATION_SIGMA or sigma[3:].max() > MAX_TRANSLATION_SIGMA:
         return None
-    return Registration(T, covariance, inliers)
+    return Registration(T, _without_degenerate(covariance), inliers)
+
+
+def _without_degenerate(covariance: Array) -> Array:
+    """Return the covariance (6, 6) with its uncertain directions made more so."""
+    scale = np.array([LEVER] * 3 + [1.0] * 3)
+    variances, axes = np.linalg.eigh(covariance * np.outer(scale, scale))
+    variances *= np.maximum(1.0, variances / DEGENERATE**2)
+    return np.asarray((axes * variances) @ axes.T / np.outer(scale, scale))
 
 
 def _linearise(

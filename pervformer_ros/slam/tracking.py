@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from pervformer_ros.geometry import Array, invert, transform_points
 from pervformer_ros.slam import se3
+from pervformer_ros.slam.calibration import OdometryCalibration
 from pervformer_ros.slam.config import SlamConfig
-from pervformer_ros.slam.keyframe import Keyframe
+from pervformer_ros.slam.keyframe import Keyframe, KeyframeMap
 from pervformer_ros.slam.matching import match
 from pervformer_ros.slam.motion import PoseEstimate
-from pervformer_ros.slam.odometry import OdometryNoise, link
+from pervformer_ros.slam.odometry import link
 from pervformer_ros.slam.registration import Matches, SensorNoise, point_covariances, register
 from pervformer_ros.slam.view import View
 
@@ -26,6 +27,8 @@ GATE = 27.9
 # A match is looked for within so many standard deviations of the predicted pixel, plus some pixels.
 SEARCH_SIGMAS = 4.0
 SEARCH_PIXELS = 6.0
+# Without a prediction every feature competes with all others, and chance fits more of them.
+PLACE_RATIO = 0.9
 # So many groups of matches that agree among themselves are tried against the prediction.
 MAX_HYPOTHESES = 3
 
@@ -57,9 +60,9 @@ class Attempt:
 class Tracker:
     """Registers views to keyframes."""
 
-    def __init__(self, config: SlamConfig, odometry_noise: OdometryNoise) -> None:
+    def __init__(self, config: SlamConfig, calibration: OdometryCalibration) -> None:
         self._config = config
-        self._odometry_noise = odometry_noise
+        self._calibration = calibration
         self._noise = SensorNoise(config.pixel_sigma, config.depth_sigma)
 
     def track(
@@ -84,6 +87,18 @@ class Tracker:
             refused += 1
         return Attempt(len(pairs), None, refused)
 
+    def recognise(self, view: View, keyframe: Keyframe) -> Attempt:
+        """Register a view to a keyframe, wherever the view may be from."""
+        pairs = match(
+            keyframe.descriptors,
+            view.descriptors,
+            min_similarity=self._config.min_similarity,
+            max_ratio=PLACE_RATIO,
+        )
+        return Attempt(
+            len(pairs), self._fix(view, keyframe, self._matches(view, keyframe, pairs)), 0
+        )
+
     def _is_credible(
         self,
         fix: Fix,
@@ -105,7 +120,7 @@ class Tracker:
             return True
         seconds = (view.stamp_ns - keyframe.stamp_ns) * 1e-9
         offset = se3.log(invert(way.T_first_second) @ fix.T_keyframe_base)
-        covariance = self._odometry_noise.of_unconfirmed(way, seconds) + fix.covariance
+        covariance = self._calibration.noise.of_unconfirmed(way, seconds) + fix.covariance
         return se3.mahalanobis_squared(offset, covariance) < GATE
 
     def _matches(self, view: View, keyframe: Keyframe, pairs: NDArray[np.intp]) -> Matches:
@@ -165,15 +180,20 @@ class Tracker:
         return np.asarray(distance < (radius**2).astype(np.float32)[:, None])
 
 
-def fuse(prediction: PoseEstimate, fixes: Sequence[Fix], keyframe_poses: Array) -> PoseEstimate:
-    """Return the pose that fits the prediction and the fixes best, by their covariances."""
+def fuse(prediction: PoseEstimate, fixes: Sequence[Fix], keyframes: KeyframeMap) -> PoseEstimate:
+    """Return the pose that fits the prediction and the fixes best, by their covariances.
+
+    A fix to a keyframe that the map has drifted from tells little of where the robot is in the map
+    of now.
+    """
     information = np.linalg.inv(prediction.covariance)
     pull = np.zeros(6)
     for fix in fixes:
+        drift = se3.isotropic(*np.sqrt(keyframes.drift[fix.keyframe]).tolist())
         # All fixes share the view's own errors, so n of them do not count n times.
-        weight = np.linalg.inv(fix.covariance) / len(fixes)
+        weight = np.linalg.inv(fix.covariance + drift) / len(fixes)
         information = information + weight
-        pull += weight @ _offset(prediction, fix, keyframe_poses[fix.keyframe])
+        pull += weight @ _offset(prediction, fix, keyframes.poses[fix.keyframe])
     covariance = np.linalg.inv(information)
     return PoseEstimate(prediction.T_map_base @ se3.exp(covariance @ pull), covariance)
 

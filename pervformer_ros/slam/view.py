@@ -19,6 +19,7 @@ class View:
 
     pixels: (K, 2) free of lens distortion.
     points: (K, 3) metres in the optical frame, NaN where there is no depth.
+    score: (K,), larger is better.
     static_probability: (K,).
     descriptors: (K, D) of unit length.
     place_descriptor: (M,) of the whole image, empty where there is none.
@@ -30,6 +31,7 @@ class View:
     reading: Reading | None
     pixels: Array
     points: Array
+    score: NDArray[np.float32]
     static_probability: NDArray[np.float32]
     descriptors: NDArray[np.float32]
     place_descriptor: NDArray[np.float32]
@@ -59,6 +61,7 @@ def make_view(
         reading=reading,
         pixels=camera.undistort(features.uv[still]),
         points=points,
+        score=features.score[still],
         static_probability=features.static_probability[still],
         descriptors=features.descriptors[still].astype(np.float32),
         place_descriptor=features.place_descriptor,

@@ -13,13 +13,13 @@ CAMERA = CameraModel(160, 120, 120.0, 120.0, 79.5, 59.5)
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
     blocks = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
-    return cv2.resize(blocks, (320, 240), interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(blocks, (640, 480), interpolation=cv2.INTER_NEAREST)
 
 
 def test_orb_similarity_is_one_minus_twice_the_share_of_differing_bits(picture):
     found = OrbExtractor(100)(picture)
     bits = np.unpackbits(
-        cv2.ORB.create(100, fastThreshold=10).detectAndCompute(
+        cv2.ORB.create(100, fastThreshold=5).detectAndCompute(
             cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), None
         )[1],
         axis=1,
@@ -33,7 +33,25 @@ def test_orb_keeps_within_its_limit_and_inside_the_image(picture):
     found = OrbExtractor(50)(picture)
     assert 0 < len(found.uv) <= 50
     assert (found.uv >= 0).all()
+    assert (found.uv < (640, 480)).all()
+
+
+def test_corners_of_a_small_image_are_found_where_they_are(picture):
+    small = cv2.resize(picture, (320, 240), interpolation=cv2.INTER_AREA)
+    large, found = OrbExtractor(200)(picture), OrbExtractor(200)(small)
+    assert (found.uv >= 0).all()
     assert (found.uv < (320, 240)).all()
+    expected = (large.uv + 0.5) / 2 - 0.5
+    nearest = np.linalg.norm(found.uv[:, None] - expected[None], axis=2).min(axis=1)
+    assert np.median(nearest) < 0.5
+
+
+def test_no_corner_is_spent_on_what_the_mask_hides(picture):
+    mask = np.full((480, 640), 255, np.uint8)
+    mask[:, 200:] = 0
+    found = OrbExtractor(100)(picture, mask)
+    assert len(found.uv) > 50
+    assert (found.uv[:, 0] < 200).all()
 
 
 @pytest.mark.parametrize("size", [(240, 320), (16, 16)])
@@ -51,25 +69,40 @@ def test_features_are_lifted_to_where_the_depth_says():
 
 
 @pytest.mark.parametrize("columns_away", range(-3, 4))
-def test_features_at_a_depth_edge_are_not_lifted(columns_away):
-    """The sensor mixes a thing with its background within a pixel of the thing's edge."""
+def test_features_at_a_depth_edge_are_of_the_nearer_thing(columns_away):
     depth = np.full((120, 160), 4.0, np.float32)
     depth[:, :80] = 2.0  # the edge runs between columns 79 and 80
     uv = np.array([[80 + columns_away, 60]], np.float32)
-    assert np.isnan(lift(uv, depth, CAMERA)).all() == (columns_away in (-1, 0))
+    nearer = columns_away <= 0  # 5 x 5 pixels hold two columns of the nearer thing
+    assert lift(uv, depth, CAMERA)[0, 2] == pytest.approx(2.0 if nearer else 4.0, abs=1e-3)
+
+
+def test_single_pixels_of_another_depth_are_not_a_surface():
+    depth = np.full((120, 160), 4.0, np.float32)
+    depth[58:62:3, 78:82:2] = [[1.0, 2.0], [3.0, 0.0]]
+    uv = np.array([[80.0, 60.0]], np.float32)
+    assert lift(uv, depth, CAMERA)[0, 2] == pytest.approx(4.0, abs=1e-3)
+
+
+def test_noise_of_depth_is_averaged():
+    rng = np.random.default_rng(0)
+    depth = (2.0 + rng.normal(0, 0.01, (120, 160))).astype(np.float32)
+    uv = rng.uniform(10, 100, (200, 2)).astype(np.float32)
+    assert lift(uv, depth, CAMERA)[:, 2].std() < 0.004
 
 
 def test_features_on_a_slanting_floor_are_lifted():
-    depth = np.tile(np.linspace(3, 2, 120, dtype=np.float32)[:, None], (1, 160))
-    uv = np.array([[80.0, 60.0]], np.float32)
-    assert np.isfinite(lift(uv, depth, CAMERA)).all()
+    rows = np.arange(120, dtype=np.float32)[:, None]
+    depth = np.tile(1.0 / (0.1 + 0.003 * rows), (1, 160)).astype(np.float32)  # a plane
+    uv = np.array([[80.0, 60.4]], np.float32)
+    assert lift(uv, depth, CAMERA)[0, 2] == pytest.approx(1.0 / (0.1 + 0.003 * 60.4), rel=1e-4)
 
 
-def test_features_beside_missing_depth_are_not_lifted():
+def test_features_in_a_hole_of_depth_are_not_lifted():
     depth = np.full((120, 160), 2.0, np.float32)
-    depth[60, 80] = 0
-    uv = np.array([[80, 60], [81, 61], [82, 60]], np.float32)
-    assert np.isnan(lift(uv, depth, CAMERA)).all(axis=1).tolist() == [True, True, False]
+    depth[50:70, 70:90] = 0
+    uv = np.array([[80, 60], [70, 60], [68, 60]], np.float32)
+    assert np.isnan(lift(uv, depth, CAMERA)).all(axis=1).tolist() == [True, False, False]
 
 
 def test_features_in_the_corners_are_lifted():

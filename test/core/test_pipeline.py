@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from synthetic import CAMERA, wall_frames
 
-from pervformer_ros.features import FeatureSet
+from pervformer_ros.features import FeatureSet, static_mask
 from pervformer_ros.memory import SnapshotError
 from pervformer_ros.model import create_model, save_model
 from pervformer_ros.pipeline import FEATURES, Pipeline, PipelineConfig
@@ -36,7 +37,7 @@ def checkpoint(tmp_path_factory) -> str:
 
 
 def tiny(features="orb", slam=None) -> Pipeline:
-    return Pipeline(PipelineConfig(model="tiny", features=features), slam)
+    return Pipeline(PipelineConfig("untrained", "tiny", features), slam)
 
 
 def trained(checkpoint) -> Pipeline:
@@ -91,7 +92,7 @@ def test_features_lie_in_the_image_and_on_the_wall(features):
 
 @pytest.mark.parametrize("features", FEATURES)
 def test_there_are_no_more_features_than_asked_for(features):
-    line = Pipeline(PipelineConfig(model="tiny", features=features, max_features=7))
+    line = Pipeline(PipelineConfig("untrained", "tiny", features, max_features=7))
     assert 0 < len(line.step(FRAMES[0]).features) <= 7
 
 
@@ -226,6 +227,14 @@ def test_a_state_that_does_not_fit_the_model_is_refused_and_nothing_changes(tmp_
     assert_same(line.step(FRAMES[3]), undisturbed.step(FRAMES[3]))
 
 
+@pytest.mark.parametrize(("size", "name"), [("tiny", "random"), ("small", "small, untrained")])
+def test_without_a_word_the_weights_that_ship_are_taken(checkpoint, monkeypatch, size, name):
+    shipped = {"tiny": Path(checkpoint)}
+    monkeypatch.setattr("pervformer_ros.model.shipped.shipped_weights", shipped.get)
+    assert Pipeline(PipelineConfig(model=size)).model_name.startswith(name)
+    assert Pipeline(PipelineConfig("untrained", "tiny")).model_name == "tiny, untrained (seed 0)"
+
+
 # Trained weights ---------------------------------------------------------------------------------
 
 
@@ -250,12 +259,10 @@ def test_trained_weights_bring_objects_events_and_masks(checkpoint):
     assert line.probes_in_use <= line.probes
 
 
-def test_moving_regions_are_masked_with_a_margin(checkpoint):
-    config = PipelineConfig(checkpoint=checkpoint, motion_threshold=0.5, mask_margin_px=4)
-    line = Pipeline(config)
+def test_moving_regions_are_masked_with_a_margin():
     motion = np.zeros((120, 160), np.float32)
     motion[50:60, 70:90] = 0.5
-    mask = line._static_mask(motion)
+    mask = static_mask(motion, threshold=0.5, margin_px=4)
     expected = np.full((120, 160), 255, np.uint8)
     expected[46:64, 66:94] = 0
     np.testing.assert_array_equal(mask, expected)

@@ -1,14 +1,19 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A camera at the origin, and things on the way it looks."""
+"""A robot at the origin whose camera looks along x from 1 m above the floor, and things it sees."""
 
 import numpy as np
 
 from pervformer_ros.frame import CameraModel, Frame
+from pervformer_ros.geometry import make_rotation
 from pervformer_ros.memory import Sighting
 
 CAMERA = CameraModel(160, 120, 120.0, 120.0, 79.5, 59.5)
 SECOND = 1_000_000_000
+# The optical frame looks along z with y down.
+T_BASE_CAMERA = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1], [0, 0, 0, 1]])
+AT_ORIGIN = np.eye(4)
+LOOKING_BACK = make_rotation([0, 0, np.pi])
 
 
 def looking_at(stamp_s: float, depth_m: float | None, camera: CameraModel = CAMERA) -> Frame:
@@ -16,17 +21,22 @@ def looking_at(stamp_s: float, depth_m: float | None, camera: CameraModel = CAME
     size = camera.height, camera.width
     depth = None if depth_m is None else np.full(size, depth_m, np.float32)
     rgb = np.zeros((*size, 3), np.uint8)
-    return Frame(round(stamp_s * SECOND), rgb, depth, camera, np.eye(4), np.eye(4))
+    return Frame(round(stamp_s * SECOND), rgb, depth, camera, T_BASE_CAMERA, np.eye(4))
 
 
-def sighting(position=(0.0, 0.0, 2.0), label="box", score=0.9, **changes) -> Sighting:
+def sighting(
+    position=(2.0, 0.0, 1.0), label="box", score=0.9, variance=0.0025, moving=0.0, **changes
+) -> Sighting:
+    x, y, z = position
+    u, v = 79.5 - 120 * y / max(x, 0.1), 59.5 - 120 * (z - 1) / max(x, 0.1)
     values = {
         "label": label,
         "score": score,
         "position": np.array(position, float),
-        "variance": 0.0025,
+        "covariance": variance * np.eye(3),
         "size": np.array([0.4, 0.4, 0.4]),
-        "box": np.array([70, 50, 20, 20], np.float32),
+        "box": np.array([u - 10, v - 10, 20, 20], np.float32),
         "embedding": np.array([1, 0], np.float32),
+        "motion_probability": moving,
     }
     return Sighting(**{**values, **changes})

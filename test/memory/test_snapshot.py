@@ -14,8 +14,10 @@ from hypothesis.extra.numpy import arrays
 from memory_scene import looking_at, sighting
 
 from pervformer_ros.memory import (
+    Corridor,
     Event,
     EventType,
+    MemoryConfig,
     ObjectState,
     Snapshot,
     SnapshotError,
@@ -31,19 +33,30 @@ objects = st.builds(
     WorldObject,
     id=st.integers(1, 2**32 - 1),
     label=words,
-    score=st.floats(0, 1),
+    votes=st.dictionaries(words, st.floats(0, 1e3), max_size=3),
+    existence=st.floats(-4, 4),
     position=vectors,
-    variance=st.floats(0, 1e3),
+    covariance=arrays(float, (6, 6), elements=st.floats(-1e3, 1e3)),
     size=vectors,
     box=arrays(np.float32, 4, elements=float32s),
     embedding=arrays(np.float32, st.integers(0, 8), elements=float32s),
     first_seen_ns=stamps,
     last_seen_ns=stamps,
-    motion_probability=st.floats(0, 1),
-    sightings=st.integers(1, 1000),
-    seen_through=st.integers(0, 10),
-    state=st.sampled_from(ObjectState),
     velocity=vectors,
+    heading=st.floats(0, 3),
+    odometer=st.floats(0, 1e6),
+    probe=st.integers(-1, 30),
+    sightings=st.integers(1, 10**6),
+    missed=st.integers(0, 10**6),
+    confirmed=st.booleans(),
+    announced=st.booleans(),
+    state=st.sampled_from(ObjectState),
+    motion=st.floats(-4, 4),
+    home=vectors | st.just(np.full(3, np.nan)),
+    home_sigma=st.floats(0, 10),
+    in_motion=st.booleans(),
+    resting_since_ns=st.none() | stamps,
+    agents=st.dictionaries(st.integers(1, 2**32 - 1), st.integers(1, 99), max_size=3),
 )
 events = st.builds(
     Event,
@@ -72,6 +85,11 @@ snapshots = st.builds(
     objects=st.lists(objects, max_size=4, unique_by=lambda o: o.id),
     next_sequence=st.integers(1, 2**63),
     events=st.lists(events, max_size=4),
+    blockers=st.dictionaries(
+        words, st.dictionaries(st.integers(0, 2**32 - 1), vectors.map(lambda v: v[:2])), max_size=2
+    ),
+    odometer=st.floats(0, 1e6),
+    T_map_odom=arrays(float, (4, 4), elements=st.floats(-1e3, 1e3)),
     state=states,
 )
 
@@ -137,6 +155,43 @@ def test_numbers_that_were_given_away_since_are_not_given_again(saved):
     assert (event.object_id, event.sequence) == (4, 4)
 
 
+def test_what_changed_over_night_is_reported_in_the_morning(tmp_path):
+    aisle = MemoryConfig(paths=(Corridor("aisle_a", np.array([[1.0, 0.0], [5.0, 0.0]])),))
+    evening, morning = WorkingMemory(aisle), WorkingMemory(aisle)
+    for image in range(5):
+        evening.update(looking_at(image / 10, 3.0), np.eye(4), [sighting()])
+    path = tmp_path / "memory.zip"
+    Snapshot.of("small", 0, evening, {}).write(path)
+    Snapshot.read(path, "small").restore(morning)
+    told = []
+    for image in range(20):  # the clock has started anew
+        told += morning.update(looking_at(image / 10, 9.0), np.eye(4), []).events
+    assert [(e.type, e.object_id) for e in told] == [
+        (EventType.REMOVED, 1),
+        (EventType.PATH_CLEARED, 1),
+    ]
+
+
+def test_what_is_remembered_is_found_again_where_odometry_started_elsewhere(tmp_path):
+    """SLAM knows the map again: the robot stands where it stood, but odom has a new origin."""
+    evening, morning = WorkingMemory(), WorkingMemory()
+    T_map_odom = np.eye(4)
+    T_map_odom[:2, 3] = 30.0, 10.0
+    for image in range(5):
+        evening.update(looking_at(image / 10, 3.0), np.eye(4), [sighting()], T_map_odom)
+    path = tmp_path / "memory.zip"
+    Snapshot.of("small", 0, evening, {}).write(path)
+    Snapshot.read(path, "small").restore(morning)
+    T_odom_base, T_map_odom = np.eye(4), np.eye(4)
+    T_odom_base[0, 3], T_map_odom[:2, 3] = 5.0, (25.0, 10.0)
+    for image in range(10):
+        seen = [sighting((7.0, 0.0, 1.0))]
+        update = morning.update(looking_at(image / 10, 3.0), T_odom_base, seen, T_map_odom)
+        assert update.events == []
+    (thing,) = update.objects
+    assert thing.id == 1
+
+
 def test_writing_replaces_the_old_file_and_leaves_nothing_else(saved):
     remembered("base").write(saved)
     assert Snapshot.read(saved, "base").model == "base"
@@ -179,7 +234,7 @@ def test_a_memory_of_another_model_is_refused_with_both_names(saved):
 
 def test_another_version_is_refused_with_both_numbers(saved):
     rewrite(saved, version=7)
-    assert "is of version 7, this reads 1: save it again" in refusal(Snapshot.read, saved, "small")
+    assert "is of version 7, this reads 2: save it again" in refusal(Snapshot.read, saved, "small")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ OUTPUTS = ("objects", "features", "static_mask", "static_depth", "memory_status"
 @pytest.fixture
 def perception(start, robot):
     """A running perception node with the smallest model."""
-    process = start("perception", model="tiny")
+    process = start("perception", checkpoint="untrained", model="tiny")
     robot.publish_extrinsics()
     return process
 
@@ -76,7 +76,7 @@ def test_bad_input_is_named_in_diagnostics_and_the_node_lives_on(perception, rob
 
 
 def test_a_camera_without_camera_info_is_named_in_diagnostics(start, robot, monkeypatch):
-    start("perception", model="tiny")
+    start("perception", checkpoint="untrained", model="tiny")
     robot.publish_extrinsics()
     monkeypatch.setattr(robot, "publish_info", lambda: None)
 
@@ -131,7 +131,7 @@ def test_the_life_cycle_can_be_walked_to_the_end_and_back(perception, robot):
 
 
 def test_without_autostart_it_waits_to_be_configured(start, robot):
-    start("perception", model="tiny", autostart=False)
+    start("perception", checkpoint="untrained", model="tiny", autostart=False)
     assert robot.state_of("pervformer") == "unconfigured"
     assert robot.change_state("pervformer", Transition.TRANSITION_CONFIGURE)
     assert robot.state_of("pervformer") == "inactive"
@@ -145,7 +145,12 @@ def test_a_parameter_that_cannot_be_used_refuses_configuration(start, robot, tmp
 
 
 def test_extrinsics_may_come_from_a_parameter(start, robot):
-    start("perception", model="tiny", camera_extrinsics="[0.1,0.0,0.5,-0.5,0.5,-0.5,0.5]")
+    start(
+        "perception",
+        checkpoint="untrained",
+        model="tiny",
+        camera_extrinsics="[0.1,0.0,0.5,-0.5,0.5,-0.5,0.5]",
+    )
     robot.answered_frame()
 
 

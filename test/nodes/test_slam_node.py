@@ -21,7 +21,7 @@ def test_the_pose_goes_on_after_time_jumped_back(start, robot):
     )
     robot.create_subscription(TFMessage, "/tf", corrections.append, RELIABLE)
     robot.create_subscription(Path, "/slam/path", paths.append, RELIABLE)
-    start("perception", model="tiny")
+    start("perception", checkpoint="untrained", model="tiny")
     start("slam")
     robot.publish_extrinsics()
     robot.publish_until(lambda: len(poses) >= 3 and corrections and paths, "poses")

@@ -20,7 +20,7 @@ def test_a_simulated_robot_is_localised_live(start, robot, domain):
             lambda m, heard=heard: heard.update({stamp_of(m.header): m}),
             QoSProfile(depth=100),
         )
-    start("perception", model="tiny")
+    start("perception", checkpoint="untrained", model="tiny")
     start("slam")
     wait_for = ["/camera/color/image_raw", "/odom", "/ground_truth/odom"]
     command = [sys.executable, "-m", "pervformer_ros.nodes.warehouse", "static_loop"]

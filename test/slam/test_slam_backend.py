@@ -351,3 +351,22 @@ def test_input_that_cannot_be_used_is_refused_and_changes_nothing(room):
         backend.update(other, CAMERA, T_BASE_CAMERA, np.eye(4))
     assert len(backend.trajectory()) == 1
     assert backend.update(features[2], CAMERA, T_BASE_CAMERA, room.odometry[1]).inliers > 0
+
+
+def test_a_robot_that_was_carried_finds_itself_again(room):
+    """It drives, is covered and set down where it was before, and odometry feels nothing of it."""
+    drove, dark, again = 60, 12, range(8, 60)
+    frames = [*range(drove), *[drove] * dark, *again]
+    T_carried = room.odometry[drove] @ invert(room.odometry[again[0]])
+    backend, errors = SlamBackend(), []
+    for i, frame in enumerate(frames):
+        features = replace(room.features[frame], stamp_ns=(i + 1) * FRAME_NS)
+        if drove <= i < drove + dark:
+            features = blank(features)
+        T_odom_base = room.odometry[frame] if i < drove + dark else T_carried @ room.odometry[frame]
+        update = backend.update(features, CAMERA, T_BASE_CAMERA, T_odom_base)
+        T_true = room.odometry[0] @ invert(room.truth[0]) @ room.truth[frame]
+        errors.append(np.linalg.norm((invert(T_true) @ update.T_map_base)[:3, 3]))
+    assert errors[drove + dark] > 1.0
+    assert max(errors[-5:]) < 0.15
+    assert {edge.kind for edge in backend.graph().edges} >= {EdgeKind.GAP, EdgeKind.LOOP}

@@ -4,7 +4,7 @@ import gtsam
 import numpy as np
 import pytest
 
-from pervformer_ros.geometry import invert
+from pervformer_ros.geometry import invert, make_rotation
 from pervformer_ros.slam import Edge, EdgeKind, se3
 from pervformer_ros.slam.graph import GraphOptimiser
 
@@ -111,3 +111,85 @@ def test_a_snapshot_does_not_change_afterwards():
     assert len(before.edges) == edges
     assert list(before.keyframe_ids) == [0, 1, 2, 3]
     assert list(before.stamps_ns) == [0, 1, 2, 3]
+
+
+def grid(rng, side=20, cells=25):
+    """A robot in a city of blocks (as the Manhattan worlds of the literature): truth and edges.
+
+    It drives cell by cell at random and recognises places where it has been before.
+    """
+    cell, heading, truth, edges, seen = np.array([side // 2, side // 2]), 0, [], [], {}
+    kinds = EdgeKind.ODOMETRY, EdgeKind.VISUAL
+    noise = se3.isotropic(np.radians(1.0), 0.03)
+    for i in range(side * cells):
+        T = make_rotation([0, 0, heading * np.pi / 2])
+        T[:2, 3] = cell
+        truth.append(T)
+        if i:
+            edges.append(between(truth, i - 1, i, kinds[0], noise, rng))
+        before = seen.setdefault(tuple(cell), [])
+        edges += [between(truth, j, i, kinds[1], noise, rng) for j in before[:2] if j < i - 3]
+        before.append(i)
+        turns = [turn for turn in (-1, 0, 0, 0, 1) if inside(cell, heading + turn, side)] or [2]
+        heading = (heading + int(rng.choice(turns))) % 4
+        cell = cell + STEPS[heading]
+    return truth, edges
+
+
+STEPS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
+
+
+def inside(cell, heading, side):
+    return bool(((cell + STEPS[heading % 4] >= 0) & (cell + STEPS[heading % 4] < side)).all())
+
+
+def test_a_standard_pose_graph_is_solved_as_well_as_by_the_batch_optimisers_of_gtsam():
+    truth, edges = grid(np.random.default_rng(7))
+    graph, poses = GraphOptimiser(), []
+    for i, T in enumerate(truth):
+        mine = [edge for edge in edges if edge.second == i]
+        guess = poses[-1] @ mine[0].T_first_second if mine else T
+        poses = graph.add(i, guess, mine)
+    assert sum(edge.kind is EdgeKind.VISUAL for edge in edges) > 300
+    chained = gtsam.Values()
+    T = truth[0]
+    for i in range(len(truth)):
+        T = T if i == 0 else T @ next(e for e in edges if e.second == i).T_first_second
+        chained.insert(i, gtsam.Pose3(T))
+    factors, ours = graph.factors(), gtsam.Values()
+    for i, pose in enumerate(poses):
+        ours.insert(i, gtsam.Pose3(pose))
+    costs = [
+        factors.error(solver(factors, start).optimize())
+        for solver in (gtsam.LevenbergMarquardtOptimizer, gtsam.DoglegOptimizer)
+        for start in (chained, ours)
+    ]
+    assert factors.error(ours) < 1.01 * min(costs)
+    assert np.linalg.norm(poses[:, :3, 3] - np.array(truth)[:, :3, 3], axis=1).max() < 0.5
+
+
+def test_a_loop_closed_later_moves_what_lies_between():
+    truth, rng = ring(40), np.random.default_rng(5)
+    graph, poses = GraphOptimiser(), []
+    for i, T in enumerate(truth):
+        edges = [between(truth, i - 1, i, EdgeKind.ODOMETRY, LOOSE, rng)] if i else []
+        poses = graph.add(i, poses[-1] @ edges[0].T_first_second if i else T, edges)
+    far = np.linalg.norm((invert(poses[39]) @ truth[39])[:3, 3])
+    closed = graph.close([between(truth, 0, i, EdgeKind.LOOP, TIGHT, rng) for i in (37, 38, 39)])
+    near = np.linalg.norm((invert(closed[39]) @ truth[39])[:3, 3])
+    assert near < 0.03 < far
+    np.testing.assert_array_equal(graph.snapshot().poses, closed)
+    assert len(graph.edges) == 39 + 3
+
+
+def test_drift_grows_along_the_way_and_shrinks_with_a_loop():
+    truth = ring(40)
+    graph = GraphOptimiser()
+    for i, T in enumerate(truth):
+        graph.add(i, T, [between(truth, i - 1, i, EdgeKind.ODOMETRY, LOOSE)] if i else [])
+    drift = graph.drift_from(39)
+    assert drift.shape == (40, 2)
+    assert (np.diff(drift, axis=0) < 0).all()
+    assert (drift[39] == 0).all()
+    graph.close([between(truth, 0, 39, EdgeKind.LOOP, TIGHT)])
+    assert (graph.drift_from(39)[0] < 0.05 * drift[0]).all()

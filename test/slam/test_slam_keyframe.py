@@ -41,27 +41,53 @@ def test_a_keyframe_keeps_what_has_a_point():
     assert (keyframe.id, keyframe.stamp_ns) == (3, 7)
 
 
-def fill(poses):
-    keyframes, view = KeyframeMap(), view_of(wall())
+def fill(poses, drift=None, budget=1000):
+    keyframes, view = KeyframeMap(budget), view_of(wall())
     for i in range(len(poses)):
-        keyframes.add(make_keyframe(i, view), np.array(poses[: i + 1]))
+        known = np.zeros((i + 1, 2)) if drift is None else np.array(drift[: i + 1])
+        keyframes.add(make_keyframe(i, view), np.array(poses[: i + 1]), known)
     return keyframes
 
 
-def ids(keyframes, T_map_base, count):
-    return [k.id for k in keyframes.overlapping(T_map_base @ T_BASE_CAMERA, CAMERA, count)]
+def ids(keyframes, T_map_base, count, among=None):
+    if among is None:
+        among = np.ones(len(keyframes), bool)
+    found = keyframes.overlapping(T_map_base @ T_BASE_CAMERA, CAMERA, count, among)
+    return [k.id for k in found]
 
 
-def test_the_newest_keyframe_comes_first_then_those_that_see_most():
+def test_those_that_see_most_come_first():
     backwards = facing(0.0, (0.0, 0.0, 1.0, 0.0))
-    keyframes = fill([facing(0.0), facing(-0.1), backwards, facing(30.0), facing(-0.3)])
-    assert ids(keyframes, facing(0.0), 4) == [4, 0, 1]
-    assert ids(keyframes, facing(0.0), 2) == [4, 0]
+    keyframes = fill([facing(0.0), facing(-0.1), backwards, facing(30.0), facing(-1.3)])
+    assert ids(keyframes, facing(0.0), 4) == [0, 1, 4]
+    assert ids(keyframes, facing(0.0), 2) == [0, 1]
 
 
 def test_of_equals_the_oldest_comes_first():
-    assert ids(fill([facing(0.0)] * 5), facing(0.0), 3) == [4, 0, 1]
+    assert ids(fill([facing(0.0)] * 5), facing(0.0), 3) == [0, 1, 2]
+
+
+def test_only_those_asked_for_are_offered():
+    asked = np.array([False, True, False, True])
+    assert ids(fill([facing(0.0)] * 4), facing(0.0), 3, asked) == [1, 3]
+
+
+def test_keyframes_that_the_way_drifted_from_are_not_tied():
+    drift = [(0.0, 0.3**2), (np.radians(5.0) ** 2, 0.0), (0.001**2, 0.05**2), (0.0, 0.0)]
+    assert fill([facing(0.0)] * 4, drift).is_tied.tolist() == [False, False, True, True]
 
 
 def test_an_empty_map_offers_nothing():
     assert ids(KeyframeMap(), facing(0.0), 3) == []
+
+
+def test_beyond_the_budget_those_forget_that_others_stand_in_for():
+    places = [facing(0.5 * i) for i in range(30)]
+    keyframes = fill([*places, *(facing(0.5 * i + 0.01) for i in range(60))], budget=40)
+    remembers = keyframes.remembers
+    assert remembers.sum() == 40
+    assert remembers[-20:].all()  # where the robot is now
+    assert len(keyframes) == len(keyframes.poses) == 90
+    forgotten = np.flatnonzero(~remembers)
+    assert all(len(keyframes[int(i)]) == 0 for i in forgotten)
+    assert not set(forgotten) & set(ids(keyframes, facing(0.0), 90))

@@ -18,6 +18,10 @@ def at(x, yaw=0.0):
     return T
 
 
+def way(path, turn=0.0, slip=0.0):
+    return Way(np.eye(4), np.eye(4), path, turn, 0.0, slip)
+
+
 def test_the_way_there_and_back_counts_in_full():
     odometer = Odometer()
     readings = [odometer.read(i * SECOND, at(x)) for i, x in enumerate([0.0, 1.0, 0.0])]
@@ -55,13 +59,44 @@ def test_no_reading_links_to_nothing():
 @given(st.floats(0.0, 20.0), st.floats(0.0, 6.0), st.floats(0.01, 5.0))
 def test_noise_grows_with_path_and_turn(path, turn, more):
     for noise in (NOISE.of, NOISE.of_chained):
-        here = np.diag(noise(Way(np.eye(4), path, turn)))
-        assert (np.diag(noise(Way(np.eye(4), path + more, turn))) > here).all()
-        assert (np.diag(noise(Way(np.eye(4), path, turn + more)))[:3] > here[:3]).all()
+        here = np.diag(noise(way(path, turn)))
+        assert (np.diag(noise(way(path + more, turn))) > here).all()
+        assert (np.diag(noise(way(path, turn + more)))[:3] > here[:3]).all()
 
 
 def test_a_chain_of_short_ways_is_no_more_exact_than_one_long_way():
-    whole = NOISE.of(Way(np.eye(4), 3.0, 0.0))[3, 3]
-    chain = 30 * NOISE.of_chained(Way(np.eye(4), 0.1, 0.0))[3, 3]
+    whole = NOISE.of(way(3.0))[3, 3]
+    chain = 30 * NOISE.of_chained(way(0.1))[3, 3]
     assert whole < chain < 3 * whole
-    assert 30 * NOISE.of(Way(np.eye(4), 0.1, 0.0))[3, 3] < 0.2 * whole
+    assert 30 * NOISE.of(way(0.1))[3, 3] < 0.2 * whole
+
+
+def test_wheels_that_spin_give_themselves_away():
+    odometer, frame = Odometer(), SECOND // 15
+    x, readings = 0.0, []
+    for i in range(10):
+        x += 0.07 if i != 6 else 0.5
+        readings.append(odometer.read(i * frame, at(x)))
+    gone = link(readings[0], readings[-1])
+    assert gone.slip == pytest.approx(0.43, abs=1e-6)
+    assert gone.T_first_second[0, 3] == pytest.approx(9 * 0.07)
+    assert gone.T_as_it_came[0, 3] == pytest.approx(8 * 0.07 + 0.5)
+    assert link(readings[7], readings[-1]).slip == 0
+    assert NOISE.of(gone)[3, 3] > 0.43**2
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-2.0, 2.0), st.floats(0.02, 0.2))
+def test_a_robot_that_accelerates_does_not_slip(acceleration, seconds):
+    odometer, x, speed, slips = Odometer(), 0.0, 1.0, 0.0
+    for i in range(20):
+        slips += odometer.read(round(i * seconds * SECOND), at(x)).slip
+        speed = np.clip(speed + acceleration * seconds, -2.0, 2.0)
+        x += speed * seconds
+    assert slips == 0
+
+
+def test_what_nobody_confirms_may_have_slipped():
+    confirmed, later = NOISE.of_unconfirmed(way(0.1), 0.0), NOISE.of_unconfirmed(way(0.1), 3.0)
+    np.testing.assert_allclose(confirmed, NOISE.of(way(0.1)))
+    assert later[3, 3] > 0.15**2

@@ -1,0 +1,59 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""How much it says that two embeddings are alike: learnt from what is seen, model by model."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pervformer_ros.geometry import Array
+
+# What is believed of similarities before any is seen: mean, deviation, and as how many it counts.
+SAME, DIFFERENT, WEIGHT = (0.85, 0.12), (0.45, 0.25), 40.0
+# Evidence from looks alone counts no more than this, as log-odds.
+MOST_SAID = 6.0
+LEAST_SIGMA = 0.03
+
+
+@dataclass(slots=True)
+class _Gaussian:
+    """Mean and variance of what was met, forgetting slowly."""
+
+    mean: float
+    variance: float
+    weight: float = WEIGHT
+
+    def add(self, values: Array) -> None:
+        for value in values:
+            self.weight = min(self.weight + 1.0, 100 * WEIGHT)
+            step = float(value) - self.mean
+            self.mean += step / self.weight
+            self.variance += (step * (float(value) - self.mean) - self.variance) / self.weight
+
+    def log_density(self, values: Array) -> Array:
+        sigma = max(self.variance**0.5, LEAST_SIGMA)
+        return np.asarray(-0.5 * ((values - self.mean) / sigma) ** 2 - np.log(sigma))
+
+
+@dataclass(slots=True)
+class Appearance:
+    """Weighs similarities (dot products of embeddings) as evidence for one individual.
+
+    Pairs of one thing and pairs of two things in the same image are met all the time: from them
+    follows how well this model's embeddings tell individuals apart.
+    """
+
+    same: _Gaussian = field(default_factory=lambda: _Gaussian(SAME[0], SAME[1] ** 2))
+    different: _Gaussian = field(default_factory=lambda: _Gaussian(DIFFERENT[0], DIFFERENT[1] ** 2))
+
+    def learn(self, same: Array, different: Array) -> None:
+        """Take in similarities (N,) of pairs that are and (M,) that are not one thing."""
+        self.same.add(same)
+        self.different.add(different)
+
+    def log_odds(self, similarity: Array) -> Array:
+        """Return the evidence (...) that two are one, as log-odds."""
+        # More alike than usual is no evidence against.
+        met = np.minimum(similarity, self.same.mean)
+        said = self.same.log_density(met) - self.different.log_density(met)
+        return np.asarray(np.clip(said, -MOST_SAID, MOST_SAID))

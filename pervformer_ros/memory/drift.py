@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""How far the robot may be from where its odometry says, since something was last seen."""
+
+import numpy as np
+
+from pervformer_ros.geometry import Array, invert, rotation_angle
+
+# Metres off per metre driven, and how many metres a turn by one radian counts as.
+ODOMETRY_RATE, METRES_PER_RADIAN = 0.03, 0.5
+# The same where SLAM corrects odometry, and the most it leaves.
+SLAM_RATE, SLAM_MOST = 0.01, 0.15
+LEAST = 0.02
+# Nothing drives farther between two images: odometry has started anew or was carried.
+MOST_STEP_M = 2.0
+
+
+class Drift:
+    """Counts what was driven; what was seen long ago is less sure relative to what is seen now."""
+
+    def __init__(self) -> None:
+        self.odometer = 0.0
+        self.corrected = False
+        self._last: Array | None = None
+
+    def travel(self, T_odom_base: Array) -> None:
+        """Take in where odometry says the robot is."""
+        if self._last is not None:
+            step = invert(self._last) @ T_odom_base
+            driven = float(np.linalg.norm(step[:3, 3]))
+            self.odometer += min(driven, MOST_STEP_M) + METRES_PER_RADIAN * rotation_angle(step)
+        self._last = T_odom_base.copy()
+
+    def start_anew(self) -> None:
+        """Forget where the robot was: the next step is none."""
+        self._last = None
+
+    def sigma(self, odometers: Array) -> Array:
+        """Return the doubt (N,) in metres about what was seen at these odometer readings (N,)."""
+        driven = np.maximum(self.odometer - odometers, 0.0)
+        if self.corrected:
+            return np.asarray(np.minimum(LEAST + SLAM_RATE * driven, SLAM_MOST))
+        return np.asarray(LEAST + ODOMETRY_RATE * driven)

@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Loop closures: places recognised far along the way, believed only when several agree.
+
+Where shelves look alike, a view may fit a wrong place perfectly; but the next views, carried on by
+the way between them, then do not fit the same mistake. A closure is accepted when enough pairs of
+recent ones are consistent: going round over both closures and back must lead to where it began
+(pairwise consistency maximisation, Mangelson et al. 2018).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from pervformer_ros.geometry import Array, invert
+from pervformer_ros.slam import se3
+from pervformer_ros.slam.graph import Edge
+
+# So many closures must agree, over at least this much of the way (metres) or turn (radians).
+AGREEING = 3
+# Candidates that nobody confirmed are forgotten after so many others.
+REMEMBERED = 12
+# Squared Mahalanobis length (6 degrees of freedom) that 99 % of true cycles stay below.
+CONSISTENT = 16.8
+# What the map itself may be wrong by between two keyframes, per metre of the straight way.
+MAP_ROTATION = 0.01
+MAP_TRANSLATION = 0.02
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A closure between an old keyframe and a new one, not yet believed."""
+
+    edge: Edge
+    inliers: int
+
+
+class LoopVerifier:
+    """Collects candidates and hands out those that enough others confirm."""
+
+    def __init__(self) -> None:
+        self._pending: list[Candidate] = []
+        self.refused = 0
+
+    def add(self, candidates: Sequence[Candidate], poses: Array) -> list[Edge]:
+        """Take new candidates and return the edges that are now believed.
+
+        Args:
+            candidates: of the newest keyframe.
+            poses: (N, 4, 4) T_map_base of all keyframes.
+        """
+        self._pending += candidates
+        chosen = self._largest_agreement(poses)
+        accepted = [self._pending[i].edge for i in chosen]
+        if accepted:
+            self.refused += len(self._pending) - len(accepted)
+            self._pending = []
+        elif len(self._pending) > REMEMBERED:
+            self.refused += len(self._pending) - REMEMBERED
+            self._pending = self._pending[-REMEMBERED:]
+        return accepted
+
+    def _largest_agreement(self, poses: Array) -> list[int]:
+        """Return the largest set of candidates that all agree with each other, or nothing."""
+        count = len(self._pending)
+        agrees = np.eye(count, dtype=bool)
+        for a, b in combinations(range(count), 2):
+            agrees[a, b] = agrees[b, a] = _consistent(
+                self._pending[a].edge, self._pending[b].edge, poses
+            )
+        best: list[int] = []
+        for first in range(count):
+            # Greedy from each: exact for cliques as small as these nearly always are.
+            clique = [first]
+            order = sorted(range(count), key=lambda i: -self._pending[i].inliers)
+            clique += [i for i in order if i != first and agrees[i, first]]
+            kept: list[int] = []
+            for i in clique:
+                if all(agrees[i, j] for j in kept):
+                    kept.append(i)
+            if len(kept) > len(best):
+                best = kept
+        views = {self._pending[i].edge.second for i in best}
+        return best if len(views) >= AGREEING else []
+
+
+def _consistent(a: Edge, b: Edge, poses: Array) -> bool:
+    """Return whether going over one closure and back over the other leads to where it began."""
+    T_old = invert(poses[b.first]) @ poses[a.first]
+    T_new = invert(poses[a.second]) @ poses[b.second]
+    round_trip = T_old @ a.T_first_second @ T_new @ invert(b.T_first_second)
+    T_rest = T_new @ invert(b.T_first_second)
+    covariance = (
+        se3.change_frame(_map_error(T_old), invert(a.T_first_second @ T_rest))
+        + se3.change_frame(a.covariance, invert(T_rest))
+        + se3.change_frame(_map_error(T_new), b.T_first_second)
+        + se3.change_frame(b.covariance, b.T_first_second)
+    )
+    return se3.mahalanobis_squared(se3.log(round_trip), covariance) < CONSISTENT
+
+
+def _map_error(T: Array) -> Array:
+    distance = float(np.linalg.norm(T[:3, 3]))
+    return se3.isotropic(1e-3 + MAP_ROTATION * distance, 5e-3 + MAP_TRANSLATION * distance)
