@@ -22,8 +22,8 @@ SETTING_OFF_SPEED, SPEED_SIGMAS, SET_OFF_M = 0.2, 2.0, 0.5
 # seen at rest for as long before it is believed to have moved.
 REST_S, BELIEVE_S = 0.65, 0.5
 # What nobody saw move is believed to have moved only by more than the doubt about both places:
-# in deviations, and as a share of its length, of which another part may have been in view. And both
-# places must be known to the last, metres.
+# in deviations, and as a share of its length, of which another part may have been in view. And its
+# home must have been known to the last, metres.
 DEVIATIONS, LENGTH_SHARE = 2.0, 0.15
 SURE_PLACE_M = 0.35
 # Log-odds from which motion is believed to begin.
@@ -132,10 +132,11 @@ class Changes:
         if not thing.has_home:
             thing.settle()
         elif _distance(thing.position, thing.home) <= _doubt(thing):
-            # Seen better, or from another side.
-            thing.settle()
-        elif max(thing.home_sigma, thing.sigma) > SURE_PLACE_M:
-            # Neither place was known well enough to say that they differ.
+            # Seen better, or from another side; what is seen worse tells nothing.
+            if thing.sigma <= max(thing.home_sigma, SURE_PLACE_M):
+                thing.settle()
+        elif thing.home_sigma > SURE_PLACE_M:
+            # Its home was not known well enough to say that it has left it.
             if thing.sigma < thing.home_sigma:
                 thing.settle()
         elif rested_s >= BELIEVE_S:

@@ -130,7 +130,7 @@ class ObjectMap:
         for thing in self.objects.values():
             if thing.state is not ObjectState.VISIBLE:
                 thing.shift(T)
-            elif thing.in_motion and thing.has_home:
+            elif np.linalg.norm(thing.home - thing.position) > SAME_PLACE_M:
                 thing.home = T[:3, :3] @ thing.home + T[:3, 3]
 
     def near(self, label: str, centre: Array, radius_m: float, since_ns: int) -> list[WorldObject]:
@@ -200,7 +200,8 @@ class ObjectMap:
             return
         offset = (sighting.position - thing.position)[:2]
         distance = float(np.linalg.norm(offset))
-        if distance > SAME_PLACE_SIGMAS * sigma + SAME_PLACE_M:
+        view = float(np.sqrt(np.linalg.eigvalsh(sighting.covariance[:2, :2])[-1]))
+        if distance > SAME_PLACE_SIGMAS * float(np.hypot(sigma, view)) + SAME_PLACE_M:
             thing.covariance[:2, :2] += distance**2 * np.eye(2)
         elif thing.has_home:
             P = thing.covariance[:2, :2]

@@ -30,8 +30,9 @@ LEAST_POINTS, OCCUPIED_AFTER_S = 15, 2.0
 NEAR_M, FAR_M = 0.4, 6.0
 # Every so many pixels, one is looked at.
 STRIDE = 4
-# A thing must reach into a corridor by this much to block it, with less doubt about its place than
-# the last. To have left it, it must be out of it by this much more than that doubt; metres.
+# A thing must reach into a corridor by this much more than the doubt about its place to block it,
+# and be out of it by this much more to have left it; the doubt must be, or counts as, at most the
+# last; metres.
 INTO_M, OUT_OF_M, MOST_DOUBT_M = 0.06, 0.1, 0.6
 # How long a piece counts as seen, seconds.
 FRESH_S = 60.0
@@ -206,7 +207,7 @@ class PathWatch:
             depth = float(watch.corridor.depth_inside(footprint).max())
             out = OUT_OF_M + min(thing.sigma, MOST_DOUBT_M)
             at_rest = not thing.moving and not thing.in_motion
-            if depth > INTO_M and at_rest and thing.sigma < MOST_DOUBT_M:
+            if at_rest and depth > INTO_M + thing.sigma and thing.sigma < MOST_DOUBT_M:
                 watch.blockers[number] = footprint.mean(axis=0)
             elif number in watch.blockers and depth < -out:
                 left.append((number, watch.blockers.pop(number)))

@@ -85,6 +85,8 @@ class Trainer:
             first = load_model(config.init)
             adopt(model, first.model)
             self._before = dict(first.info.card)
+            shrink = self._before.get("training", {}).get("shrink", 1)
+            rescale_boxes(model, shrink / config.shrink)
         self.model = model.to(config.device)
         self.average = create_model(config.model, **VARIANTS[config.variant]).to(config.device)
         self.average.load_state_dict(model.state_dict())
@@ -258,6 +260,15 @@ def adopt(model: PervFormer, other: PervFormer) -> list[str]:
     fitting = {k: v for k, v in theirs.items() if k in mine and mine[k].shape == v.shape}
     model.load_state_dict({**mine, **fitting})
     return sorted(set(mine) - set(fitting))
+
+
+def rescale_boxes(model: PervFormer, factor: float) -> None:
+    """Make all boxes so much larger, in cells: for weights that were trained on smaller images."""
+    patches = model.heads.patches
+    names = list(patches.sizes)
+    start = sum(patches.sizes[name] for name in names[: names.index("box")])
+    with torch.no_grad():
+        patches.out.bias[start : start + patches.sizes["box"]] += math.log(factor)
 
 
 def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:

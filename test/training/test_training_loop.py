@@ -13,7 +13,7 @@ import torch
 
 from pervformer_ros.model import create_model, load_model
 from pervformer_ros.training.learner import Learner
-from pervformer_ros.training.loop import TrainConfig, Trainer
+from pervformer_ros.training.loop import TrainConfig, Trainer, rescale_boxes
 from pervformer_ros.training.streams import batches
 
 WINDOW = (64, 96)
@@ -88,6 +88,14 @@ def test_all_losses_of_the_full_model_are_finite_and_reach_its_weights(shards: P
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_boxes_grow_with_the_image() -> None:
+    model = create_model("tiny")
+    before = model.heads.patches(torch.zeros(1, 24, 48), torch.zeros(1, 24, 8, 12))["box"]
+    rescale_boxes(model, 2.0)
+    after = model.heads.patches(torch.zeros(1, 24, 48), torch.zeros(1, 24, 8, 12))["box"]
+    torch.testing.assert_close(after, 2 * before)
 
 
 def test_shards_of_another_size_are_refused(shards: Path) -> None:

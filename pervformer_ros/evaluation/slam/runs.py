@@ -70,6 +70,7 @@ def run_methods(
     masks: str,
     config: PipelineConfig | None = None,
     seconds: float | None = None,
+    every: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
     """Drive all methods along a recording.
@@ -80,6 +81,7 @@ def run_methods(
         masks: "model" or "truth", see Sight.
         config: of the line.
         seconds: stop after so many.
+        every: take every so many-th image, as a machine does that is too slow for all.
         progress: called with (images done, images in all).
 
     Raises:
@@ -102,6 +104,8 @@ def run_methods(
             first_ns = frame.stamp_ns if first_ns is None else first_ns
             if seconds is not None and frame.stamp_ns - first_ns > seconds * 1e9:
                 break
+            if (done - 1) % every:
+                continue
             if frame.T_odom_base is not None:
                 odometry.append((frame.stamp_ns, frame.T_odom_base))
             if needs_features:

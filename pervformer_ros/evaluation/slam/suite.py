@@ -39,6 +39,7 @@ def evaluate_slam(
     out: Path,
     config: PipelineConfig | None = None,
     seconds: float | None = None,
+    every: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Row]:
     """Compare methods on recordings; write table.json and, for each recording, two plots.
@@ -50,6 +51,7 @@ def evaluate_slam(
         out: folder, made if missing.
         config: of the line.
         seconds: stop each recording after so many.
+        every: take every so many-th image.
         progress: called with (images done, images in all) of each recording in turn.
 
     Raises:
@@ -61,7 +63,7 @@ def evaluate_slam(
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for recording in recordings:
-        outcome = run_methods(recording, methods, masks, config, seconds, progress)
+        outcome = run_methods(recording, methods, masks, config, seconds, every, progress)
         rows += outcome.rows
         draw_drift(outcome, out / f"{_name(recording)}-drift.png")
         draw_paths(outcome, out / f"{_name(recording)}-paths.png")

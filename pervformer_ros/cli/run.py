@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that run the line: on a bag, through the nodes, on the simulated warehouse."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from pervformer_ros.cli.console import clear_errors, progress_bar, say, show
+from pervformer_ros.cli.options import CHECKPOINT_HELP, SIZE_HELP, Features, Size
+
+DEMO_SCENARIO, DEMO_SEED, DEMO_DURATION_S = "shift", 1, 110.0
+ROWS = {"odometry": "odometry", "slam": "SLAM, final", "slam_online": "SLAM, online"}
+
+
+def replay(
+    bag: Annotated[Path, typer.Argument(help="rosbag2 folder (MCAP or SQLite) or ROS 1 bag.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.json, report.html, *.tum.")],
+    features: Annotated[Features, typer.Option(help="Kind of features.")] = Features.orb,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Play at the recorded pace; late frames are dropped.")
+    ] = False,
+    checkpoint: Annotated[str, typer.Option(help=CHECKPOINT_HELP)] = "",
+    model: Annotated[Size, typer.Option(help=SIZE_HELP)] = Size.small,
+    colour_topic: Annotated[str, typer.Option(help="Colour.")] = "/camera/color/image_raw",
+    info_topic: Annotated[str, typer.Option(help="CameraInfo.")] = "/camera/color/camera_info",
+    depth_topic: Annotated[str, typer.Option(help="Aligned depth.")] = "/camera/depth/image_raw",
+    odom_topic: Annotated[str, typer.Option(help="Odometry.")] = "/odom",
+    base_frame: Annotated[str, typer.Option(help="The robot's base.")] = "base_link",
+    extrinsics: Annotated[
+        str,
+        typer.Option(help="'x y z qx qy qz qw' of the optical frame in base; else /tf_static."),
+    ] = "",
+    rectified: Annotated[bool, typer.Option("--rectified", help="Images are rectified.")] = False,
+) -> None:
+    """Replay a bag through perception and SLAM, and report how well it went."""
+    from pervformer_ros.bags.intake import IntakeConfig
+    from pervformer_ros.bags.reader import BagReader, TopicNames
+    from pervformer_ros.evaluation.replay import replay as run
+    from pervformer_ros.evaluation.report import write_report
+    from pervformer_ros.pipeline import PipelineConfig
+
+    with clear_errors(), progress_bar("replay") as progress:
+        reader = BagReader(
+            bag,
+            TopicNames(colour_topic, info_topic, depth_topic, odom_topic),
+            IntakeConfig(base_frame, _extrinsics(extrinsics), rectified),
+        )
+        config = PipelineConfig(checkpoint, model.value, features.value)
+        result = run(bag, reader, config, realtime, progress)
+        report = write_report(result, out)
+    _print_report(report, out)
+
+
+def live(
+    bag: Annotated[Path, typer.Argument(help="rosbag2 folder (MCAP or SQLite) or ROS 1 bag.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.json, report.html, *.tum, logs.")],
+    features: Annotated[Features, typer.Option(help="Kind of features.")] = Features.orb,
+    checkpoint: Annotated[str, typer.Option(help=CHECKPOINT_HELP)] = "",
+    model: Annotated[Size, typer.Option(help=SIZE_HELP)] = Size.small,
+    rate: Annotated[float, typer.Option(min=0.01, help="Times real time.")] = 1.0,
+) -> None:
+    """Play a bag to the real nodes, each a process of its own, over DDS, and report the same."""
+    _live(bag, out, features, model, rate, checkpoint)
+
+
+def simulate(
+    scenario: Annotated[str, typer.Argument(help="Name of the scenario; a wrong one lists all.")],
+    out: Annotated[Path, typer.Option(help="The bag to write.")],
+    seed: Annotated[int, typer.Option(help="Decides layout, textures, routes and noise.")] = 0,
+    duration: Annotated[float | None, typer.Option(min=0.1, help="Cut off after so long.")] = None,
+) -> None:
+    """Simulate a warehouse scenario into a bag with its ground truth."""
+    from pervformer_ros.sim import simulate as run
+
+    with clear_errors(), progress_bar(f"simulate {scenario}") as progress:
+        run(scenario, seed, out, duration, progress)
+    say(f"bag: {out}")
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for bag and report.")] = Path("out/demo"),
+) -> None:
+    """Simulate part of a shift, run the nodes on it live, and report the drift."""
+    bag = out / "bag"
+    if not bag.exists():
+        simulate(DEMO_SCENARIO, bag, DEMO_SEED, DEMO_DURATION_S)
+    _live(bag, out, Features.orb, Size.small, rate=1.0, checkpoint="")
+
+
+def _live(
+    bag: Path, out: Path, features: Features, model: Size, rate: float, checkpoint: str
+) -> None:
+    from pervformer_ros.bags.reader import BagReader
+    from pervformer_ros.evaluation.report import write_report
+    from pervformer_ros.nodes.live import LiveError, LiveOptions, run_live
+
+    parameters = {"features": features.value, "model": model.value}
+    if checkpoint:
+        parameters["checkpoint"] = checkpoint
+    with clear_errors(LiveError), progress_bar("live") as progress:
+        options = LiveOptions(parameters, rate)
+        report = write_report(run_live(bag, BagReader(bag), options, out / "logs", progress), out)
+    _print_report(report, out)
+
+
+def _extrinsics(text: str) -> Any:
+    from pervformer_ros.geometry import make_transform
+
+    if not text:
+        return None
+    numbers = [float(word) for word in text.replace(",", " ").split()]
+    if len(numbers) != 7:
+        raise ValueError(f"--extrinsics has {len(numbers)} numbers: give x y z qx qy qz qw")
+    return make_transform(numbers[:3], numbers[3:])
+
+
+def _print_report(report: dict[str, Any], out: Path) -> None:
+    from pervformer_ros.evaluation.report import number
+
+    table = Table(title=escape(f"{Path(report['bag']).name}: {report['frames']} frames"))
+    for column in ("", "ATE m", "RPE m/m", "RPE deg/m"):
+        table.add_column(column, justify="right" if column else "left")
+    for key, name in ROWS.items():
+        drift = report["drift"][key]
+        table.add_row(
+            name,
+            number(drift["ate_rmse_m"]),
+            number(drift["rpe_trans_m_per_m"]),
+            number(drift["rpe_rot_deg_per_m"], 2),
+        )
+    show(table)
+    latency = report["latency_ms"]
+    say(
+        f"latency {latency['p50']:.1f} ms (p95 {latency['p95']:.1f}), "
+        f"{report['frames_dropped']} frames dropped, model: {report['checkpoint']}"
+    )
+    if not report["trained"]:
+        say("the model was never trained: no objects, no events", "yellow")
+    for fault, text in report["faults"].items():
+        say(f"{fault} {text}", "yellow")
+    if report["truncated"]:
+        say(report["truncated"], "yellow")
+    say(f"report: {out / 'report.html'}")
