@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from pervformer_ros.geometry import Array, invert
@@ -25,6 +26,8 @@ from pervformer_ros.training.segments import Segment, Window, draw_segment
 PAIRS = 2  # of frames of a chunk, between which points are matched
 CURTAINS = 0.4  # share of streams in which something is hidden on purpose
 NO_ODOMETRY = 0.1  # share of streams whose camera moves nobody knows how
+# Odometry may be this much off between two frames: rad and m, of a camera in the hand.
+LARGEST_SHAKE = (0.006, 0.015)
 _MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 
@@ -77,6 +80,7 @@ class Stream:
         self.T_map_camera: Array = mirror @ recording.T_map_camera[frames] @ mirror
         T_odom_camera = mirror @ recording.T_odom_camera[frames] @ mirror
         self.ego = np.stack([np.eye(4), *map(_between, T_odom_camera[:-1], T_odom_camera[1:])])
+        self.ego[1:] = self.ego[1:] @ _shakes(rng, len(frames) - 1)
         if rng.random() < NO_ODOMETRY:
             self.ego[:] = 0.0
         self.lives: Lives | None = None
@@ -238,6 +242,17 @@ def _tokens(window: Window, row: int, column: int, columns: int) -> NDArray[np.i
     across = column + np.arange(window.width // PATCH).reshape(1, -1, 1, step)
     covered: NDArray[np.int64] = (rows * columns + across).reshape(-1, step * step)
     return covered
+
+
+def _shakes(rng: Generator, count: int) -> Array:
+    """Draw small transforms (count, 4, 4), all of one strength: odometry is never exact."""
+    strength = rng.uniform(0.0, 1.0) ** 2
+    shakes = np.tile(np.eye(4), (count, 1, 1))
+    shakes[:, :3, :3] = Rotation.from_rotvec(
+        rng.normal(0.0, strength * LARGEST_SHAKE[0], (count, 3))
+    ).as_matrix()
+    shakes[:, :3, 3] = rng.normal(0.0, strength * LARGEST_SHAKE[1], (count, 3))
+    return shakes
 
 
 def _between(before: Array, after: Array) -> Array:
