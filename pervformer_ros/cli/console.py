@@ -49,4 +49,4 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def show(table: Table) -> None:
     """Print a table."""
-    console.print(table, width=None if console.is_terminal else WIDE)
+    (console if console.is_terminal else Console(width=WIDE)).print(table)

@@ -229,7 +229,10 @@ class Trainer:
         c = self.config
         names = sorted(path.stem for path in c.shards.glob("*.npz"))
         seeds = sorted({int(name.split("-")[1]) for name in names})
-        settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(c).items()}
+        # Where folders lie on this machine is nobody's business.
+        settings = {
+            k: "/".join(v.parts[-2:]) if isinstance(v, Path) else v for k, v in asdict(c).items()
+        }
         return {
             "data": f"simulated warehouse, {len(names)} shards",
             "seeds": f"{seeds[0]} to {seeds[-1]}",
