@@ -137,8 +137,7 @@ def _seen(segment: Segment, hidden: Bools) -> tuple[NDArray[np.int64], Floats]:
     boxes = np.zeros((len(frames), bodies, 4), np.float32)
     height, width = hidden.shape[1:]
     for t, frame in enumerate(frames):
-        instance = segment.window.cut(recording.instance[frame])
-        instance = instance[:, ::-1] if segment.mirrored else instance
+        instance = segment.see(recording.instance[frame])
         shown = np.where(hidden[t], 0, instance)
         counts = np.bincount(shown.ravel(), minlength=bodies + 1)[1 : bodies + 1]
         pixels[t] = counts

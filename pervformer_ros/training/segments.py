@@ -59,6 +59,11 @@ class Segment:
     window: Window
     mirrored: bool
 
+    def see(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return an image (H, W, ...) of the recording as it is seen in this stream."""
+        part = self.window.cut(image)
+        return np.ascontiguousarray(part[:, ::-1] if self.mirrored else part)
+
 
 def draw_segment(
     rng: Generator,

@@ -123,7 +123,7 @@ class Stream:
         segment, look, hidden = self.segment, self._look, self.hidden[t]
         recording, frame = segment.recording, int(segment.frames[t])
         images = (recording.rgb(frame), recording.metres(frame), recording.instance[frame])
-        rgb, metres, instance = (self._seen(image) for image in images)
+        rgb, metres, instance = map(segment.see, images)
         moves = np.concatenate([[False], recording.moving[frame]])
         still = ~moves[instance]
         keypoint = targets.corner_cells(rgb, metres, still)
@@ -144,10 +144,6 @@ class Stream:
                 self.T_map_camera[t],
             ),
         }
-
-    def _seen(self, image: Any) -> Any:
-        cut = self.segment.window.cut(image)
-        return np.ascontiguousarray(cut[:, ::-1] if self.segment.mirrored else cut)
 
 
 def batches(
