@@ -51,7 +51,7 @@ setup(
         "matplotlib>=3.5",
         "psutil>=5.9",
     ],
-    extras_require={"evaluate": ["transformers>=4.56"]},
+    extras_require={"evaluate": ["transformers>=4.56"], "view": ["rerun-sdk>=0.39"]},
     entry_points={
         "console_scripts": [
             "pervformer = pervformer_ros.cli:main",

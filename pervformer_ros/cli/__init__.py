@@ -9,7 +9,8 @@ from pervformer_ros.cli import evaluate, learn, run
 app = typer.Typer(
     help="Perception with memory for ROS 2.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-for command in (run.replay, run.live, run.simulate, run.demo, learn.train, learn.import_trecvit):
+commands = (run.replay, run.live, run.view, run.simulate, run.demo)
+for command in (*commands, learn.train, learn.import_trecvit):
     app.command()(command)
 app.add_typer(evaluate.app, name="evaluate")
 

@@ -3,6 +3,13 @@
 """Options that several commands share."""
 
 from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pervformer_ros.bags.reader import BagReader
 
 CHECKPOINT_HELP = "Weights (.safetensors), or 'untrained'; else those that ship for the size."
 SIZE_HELP = "Size, where --checkpoint names no file."
@@ -29,6 +36,55 @@ class Variant(str, Enum):
     full = "full"
     no_probes = "no_probes"
     per_frame = "per_frame"
+
+
+Bag = Annotated[Path, typer.Argument(help="rosbag2 folder (MCAP or SQLite) or ROS 1 bag.")]
+Weights = Annotated[str, typer.Option(help=CHECKPOINT_HELP)]
+ModelSize = Annotated[Size, typer.Option(help=SIZE_HELP)]
+# What a recording may call its topics and frames.
+ColourTopic = Annotated[str, typer.Option(help="Colour.")]
+InfoTopic = Annotated[str, typer.Option(help="CameraInfo.")]
+DepthTopic = Annotated[str, typer.Option(help="Aligned depth.")]
+OdomTopic = Annotated[str, typer.Option(help="Odometry.")]
+BaseFrame = Annotated[str, typer.Option(help="The robot's base.")]
+Extrinsics = Annotated[
+    str, typer.Option(help="'x y z qx qy qz qw' of the optical frame in base; else /tf_static.")
+]
+Rectified = Annotated[bool, typer.Option("--rectified", help="Images are rectified.")]
+COLOUR, INFO = "/camera/color/image_raw", "/camera/color/camera_info"
+DEPTH, ODOM = "/camera/depth/image_raw", "/odom"
+
+
+def open_bag(
+    bag: Path,
+    topics: tuple[str, str, str, str],
+    base_frame: str,
+    extrinsics: str,
+    rectified: bool,
+) -> "BagReader":
+    """Return a reader of a bag by these options.
+
+    Args:
+        bag: its path.
+        topics: colour, camera info, depth and odometry.
+        base_frame: of the robot.
+        extrinsics: text of seven numbers, or "".
+        rectified: whether images are.
+
+    Raises:
+        ValueError: if the extrinsics are no pose.
+    """
+    from pervformer_ros.bags.intake import IntakeConfig
+    from pervformer_ros.bags.reader import BagReader, TopicNames
+    from pervformer_ros.geometry import make_transform
+
+    T_base_camera = None
+    if extrinsics:
+        numbers = [float(word) for word in extrinsics.replace(",", " ").split()]
+        if len(numbers) != 7:
+            raise ValueError(f"--extrinsics has {len(numbers)} numbers: give x y z qx qy qz qw")
+        T_base_camera = make_transform(numbers[:3], numbers[3:])
+    return BagReader(bag, TopicNames(*topics), IntakeConfig(base_frame, T_base_camera, rectified))
 
 
 def parse_size(text: str, option: str) -> tuple[int, int]:

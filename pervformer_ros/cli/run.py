@@ -9,58 +9,83 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from pervformer_ros.cli import options
 from pervformer_ros.cli.console import clear_errors, progress_bar, say, show
-from pervformer_ros.cli.options import CHECKPOINT_HELP, SIZE_HELP, Features, Size
+from pervformer_ros.cli.options import Features, Size
 
 DEMO_SCENARIO, DEMO_SEED, DEMO_DURATION_S = "shift", 1, 110.0
 ROWS = {"odometry": "odometry", "slam": "SLAM, final", "slam_online": "SLAM, online"}
 
 
 def replay(
-    bag: Annotated[Path, typer.Argument(help="rosbag2 folder (MCAP or SQLite) or ROS 1 bag.")],
+    bag: options.Bag,
     out: Annotated[Path, typer.Option(help="Folder for report.json, report.html, *.tum.")],
     features: Annotated[Features, typer.Option(help="Kind of features.")] = Features.orb,
     realtime: Annotated[
         bool, typer.Option("--realtime", help="Play at the recorded pace; late frames are dropped.")
     ] = False,
-    checkpoint: Annotated[str, typer.Option(help=CHECKPOINT_HELP)] = "",
-    model: Annotated[Size, typer.Option(help=SIZE_HELP)] = Size.small,
-    colour_topic: Annotated[str, typer.Option(help="Colour.")] = "/camera/color/image_raw",
-    info_topic: Annotated[str, typer.Option(help="CameraInfo.")] = "/camera/color/camera_info",
-    depth_topic: Annotated[str, typer.Option(help="Aligned depth.")] = "/camera/depth/image_raw",
-    odom_topic: Annotated[str, typer.Option(help="Odometry.")] = "/odom",
-    base_frame: Annotated[str, typer.Option(help="The robot's base.")] = "base_link",
-    extrinsics: Annotated[
-        str,
-        typer.Option(help="'x y z qx qy qz qw' of the optical frame in base; else /tf_static."),
-    ] = "",
-    rectified: Annotated[bool, typer.Option("--rectified", help="Images are rectified.")] = False,
+    checkpoint: options.Weights = "",
+    model: options.ModelSize = Size.small,
+    colour_topic: options.ColourTopic = options.COLOUR,
+    info_topic: options.InfoTopic = options.INFO,
+    depth_topic: options.DepthTopic = options.DEPTH,
+    odom_topic: options.OdomTopic = options.ODOM,
+    base_frame: options.BaseFrame = "base_link",
+    extrinsics: options.Extrinsics = "",
+    rectified: options.Rectified = False,
 ) -> None:
     """Replay a bag through perception and SLAM, and report how well it went."""
-    from pervformer_ros.bags.intake import IntakeConfig
-    from pervformer_ros.bags.reader import BagReader, TopicNames
     from pervformer_ros.evaluation.replay import replay as run
     from pervformer_ros.evaluation.report import write_report
     from pervformer_ros.pipeline import PipelineConfig
 
     with clear_errors(), progress_bar("replay") as progress:
-        reader = BagReader(
-            bag,
-            TopicNames(colour_topic, info_topic, depth_topic, odom_topic),
-            IntakeConfig(base_frame, _extrinsics(extrinsics), rectified),
-        )
+        topics = colour_topic, info_topic, depth_topic, odom_topic
+        reader = options.open_bag(bag, topics, base_frame, extrinsics, rectified)
         config = PipelineConfig(checkpoint, model.value, features.value)
         result = run(bag, reader, config, realtime, progress)
         report = write_report(result, out)
     _print_report(report, out)
 
 
+def view(
+    bag: options.Bag,
+    save: Annotated[Path | None, typer.Option(help="Write FILE.rrd; else open a window.")] = None,
+    features: Annotated[Features, typer.Option(help="Kind of features.")] = Features.orb,
+    checkpoint: options.Weights = "",
+    model: options.ModelSize = Size.small,
+    colour_topic: options.ColourTopic = options.COLOUR,
+    info_topic: options.InfoTopic = options.INFO,
+    depth_topic: options.DepthTopic = options.DEPTH,
+    odom_topic: options.OdomTopic = options.ODOM,
+    base_frame: options.BaseFrame = "base_link",
+    extrinsics: options.Extrinsics = "",
+    rectified: options.Rectified = False,
+) -> None:
+    """Replay a bag and show in rerun what is seen, remembered and told."""
+    from pervformer_ros.pipeline import PipelineConfig
+    from pervformer_ros.viewer.screen import ViewerError, require_rerun
+
+    with clear_errors(ViewerError), progress_bar("view") as progress:
+        require_rerun()
+        from pervformer_ros.viewer.view import view as run
+
+        topics = colour_topic, info_topic, depth_topic, odom_topic
+        reader = options.open_bag(bag, topics, base_frame, extrinsics, rectified)
+        config = PipelineConfig(checkpoint, model.value, features.value)
+        result = run(bag, reader, config, save, progress)
+    if not result.trained:
+        say("the model was never trained: no objects, no events", "yellow")
+    if save is not None:
+        say(f"recording: {save}")
+
+
 def live(
-    bag: Annotated[Path, typer.Argument(help="rosbag2 folder (MCAP or SQLite) or ROS 1 bag.")],
+    bag: options.Bag,
     out: Annotated[Path, typer.Option(help="Folder for report.json, report.html, *.tum, logs.")],
     features: Annotated[Features, typer.Option(help="Kind of features.")] = Features.orb,
-    checkpoint: Annotated[str, typer.Option(help=CHECKPOINT_HELP)] = "",
-    model: Annotated[Size, typer.Option(help=SIZE_HELP)] = Size.small,
+    checkpoint: options.Weights = "",
+    model: options.ModelSize = Size.small,
     rate: Annotated[float, typer.Option(min=0.01, help="Times real time.")] = 1.0,
 ) -> None:
     """Play a bag to the real nodes, each a process of its own, over DDS, and report the same."""
@@ -105,17 +130,6 @@ def _live(
         options = LiveOptions(parameters, rate)
         report = write_report(run_live(bag, BagReader(bag), options, out / "logs", progress), out)
     _print_report(report, out)
-
-
-def _extrinsics(text: str) -> Any:
-    from pervformer_ros.geometry import make_transform
-
-    if not text:
-        return None
-    numbers = [float(word) for word in text.replace(",", " ").split()]
-    if len(numbers) != 7:
-        raise ValueError(f"--extrinsics has {len(numbers)} numbers: give x y z qx qy qz qw")
-    return make_transform(numbers[:3], numbers[3:])
 
 
 def _print_report(report: dict[str, Any], out: Path) -> None:

@@ -20,7 +20,7 @@ from pervformer_ros.bags.reader import BagError, BagReader
 from pervformer_ros.evaluation.drift import Drift, measure_drift
 from pervformer_ros.evaluation.memory.jury import EventJury
 from pervformer_ros.features import MOVING, FeatureSet
-from pervformer_ros.frame import NANOSECONDS, InputError
+from pervformer_ros.frame import NANOSECONDS, Frame, InputError
 from pervformer_ros.geometry import Array, Trajectory
 from pervformer_ros.memory import corridors_of_bag
 from pervformer_ros.pipeline import Pipeline, PipelineConfig, PipelineOutput
@@ -128,6 +128,7 @@ def replay(
     config: PipelineConfig,
     realtime: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    hear: Callable[[Frame, PipelineOutput], None] = lambda frame, output: None,
 ) -> Replay:
     """Run a bag through perception and SLAM.
 
@@ -137,6 +138,7 @@ def replay(
         config: of the line.
         realtime: play at the recorded pace and drop the frames that come too late.
         progress: called with (images read, images in all).
+        hear: called with every frame and what the line gave for it.
 
     Raises:
         BagError: if the bag cannot be opened or has no usable image. A bag that breaks off is
@@ -175,6 +177,7 @@ def replay(
                 jury.hear(frame, output)
             if events is not None:
                 events.hear(frame, output)
+            hear(frame, output)
             result.records.append(_record(output))
             result.rss_mb.append(psutil.Process().memory_info().rss / MEGABYTE)
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Symbolic working memory: objects in the world, events, and their snapshot on disk."""
 
+from pervformer_ros.memory import portrait
 from pervformer_ros.memory.association import box_overlaps
 from pervformer_ros.memory.corridor_file import corridors_of_bag, read_corridors
 from pervformer_ros.memory.events import Event, EventLog, EventType
@@ -29,5 +30,6 @@ __all__ = [
     "box_overlaps",
     "corridors_of_bag",
     "place_sightings",
+    "portrait",
     "read_corridors",
 ]

@@ -24,7 +24,13 @@ from pervformer_ros.model.checkpoint import (
 )
 from pervformer_ros.model.config import PervFormerConfig, create_config
 from pervformer_ros.model.heads import Percept
-from pervformer_ros.model.perceiver import Perceiver, PerceptArrays, StateError
+from pervformer_ros.model.perceiver import (
+    DetectionArrays,
+    Perceiver,
+    PerceptArrays,
+    ProbeArrays,
+    StateError,
+)
 from pervformer_ros.model.pervformer import (
     MemoryState,
     PervFormer,
@@ -39,6 +45,7 @@ from pervformer_ros.model.trecvit import import_trecvit, load_trecvit
 __all__ = [
     "UNTRAINED",
     "CheckpointError",
+    "DetectionArrays",
     "LoadedModel",
     "MemoryState",
     "Metrics",
@@ -48,6 +55,7 @@ __all__ = [
     "PerceptArrays",
     "PervFormer",
     "PervFormerConfig",
+    "ProbeArrays",
     "ProbeUpdate",
     "StateError",
     "VideoInput",

@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Replay of a bag into rerun: into a window, or into a file for one elsewhere."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import rerun as rr
+
+from pervformer_ros.bags.reader import BagReader
+from pervformer_ros.evaluation.replay import Replay, replay
+from pervformer_ros.memory import corridors_of_bag
+from pervformer_ros.pipeline import PipelineConfig
+from pervformer_ros.viewer.layout import layout
+from pervformer_ros.viewer.scene import Scene
+from pervformer_ros.viewer.screen import ViewerError, require_screen
+
+APPLICATION = "pervformer"
+
+
+def view(
+    bag: Path,
+    reader: BagReader,
+    config: PipelineConfig,
+    save: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Replay:
+    """Run a bag through the line, as `replay` does, and show what it sees and remembers.
+
+    Args:
+        bag: what the recording is called; its corridors are watched where `config` names none.
+        reader: the bag, not yet opened.
+        config: of the line.
+        save: a file (.rrd) to write; None opens a window.
+        progress: called with (images read, images in all).
+
+    Raises:
+        BagError: as `replay`.
+        ViewerError: if there is no screen, or the viewer does not start.
+    """
+    config = replace(config, paths=config.paths or corridors_of_bag(bag))
+    stream = rr.RecordingStream(f"{APPLICATION}: {bag.name}")
+    _connect(stream, save)
+    scene = Scene(stream, config.paths)
+    result = replay(bag, reader, config, progress=progress, hear=scene.hear)
+    scene.finish(result.slam)
+    stream.flush()
+    stream.disconnect()
+    return result
+
+
+def _connect(stream: rr.RecordingStream, save: Path | None) -> None:
+    if save is not None:
+        save.parent.mkdir(parents=True, exist_ok=True)
+        stream.save(save, default_blueprint=layout())
+        return
+    require_screen()
+    try:
+        stream.spawn(default_blueprint=layout())
+    except (RuntimeError, OSError) as error:
+        raise ViewerError(f"rerun's viewer does not start: {error}; give --save FILE.rrd") from None
