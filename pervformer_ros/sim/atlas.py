@@ -22,8 +22,8 @@ _FOLD = 1024
 def bilinear(image: NDArray[Any], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[Any]:
     """Return the image's values (M, C) at columns x (M,) and rows y (M,)."""
     count = len(x)
-    # cv2.remap refuses rows as long as M, so the samples are folded into a picture.
-    rows = -(-count // _FOLD)
+    # cv2.remap refuses rows as long as M, so the samples are folded into a picture, never empty.
+    rows = max(1, -(-count // _FOLD))
     folded = np.zeros((2, rows * _FOLD), np.float32)
     folded[0, :count], folded[1, :count] = x, y
     grid = folded.reshape(2, rows, _FOLD)

@@ -1,17 +1,24 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to the pictures of a stream: colours, missing depth, parts that are hidden."""
+"""What is done to the pictures of a stream: colours, faults of depth, parts that are hidden."""
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+
+from pervformer_ros.training.paint import Paint, draw_paint
 
 Floats = NDArray[np.float32]
 
 NO_DEPTH = 0.1  # share of streams without depth
 GREY = 0.08  # share of streams without colour
+PAINTED = 0.5  # share of streams with other textures
+BLURRED = 0.3  # share of streams that are out of focus
+FAULTY = 0.6  # share of streams with a depth camera that is not the simulator's
+HOLES = 6  # most in a frame of these
 CURTAIN_SECONDS = (0.3, 2.5)
 
 
@@ -20,7 +27,7 @@ class Look:
     """How one stream looks: drawn once, so that a stream stays of one piece.
 
     mix: (3, 3) of the colours; gamma, gain, lift, noise: of the brightness; flicker: from frame to
-    frame; depth: whether there is any.
+    frame; blur: pixels; paint: of the surfaces; depth: None where there is none.
     """
 
     mix: Floats
@@ -29,7 +36,41 @@ class Look:
     lift: float
     noise: float
     flicker: float
-    depth: bool
+    blur: float
+    paint: Paint | None
+    depth: "DepthFaults | None"
+
+
+@dataclass(frozen=True, slots=True)
+class DepthFaults:
+    """How the depth of a stream differs from what the simulator's camera gives.
+
+    shift: (x, y) pixels that it is registered wrongly by; margin: left, top, right and bottom part
+    of the image that has none; reach: m, beyond which there is none; holes: most in a frame.
+    """
+
+    shift: tuple[int, int] = (0, 0)
+    margin: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    reach: float = np.inf
+    holes: int = 0
+
+    def apply(self, rng: Generator, metres: Floats) -> Floats:
+        """Return a depth image (H, W) in metres with the faults; 0 = none."""
+        height, width = metres.shape
+        moved = np.roll(metres, self.shift[::-1], axis=(0, 1))
+        moved[moved > self.reach] = 0.0
+        left, top, right, bottom = self.margin
+        kept = np.zeros_like(moved)
+        inner = (
+            slice(int(top * height), height - int(bottom * height)),
+            slice(int(left * width), width - int(right * width)),
+        )
+        kept[inner] = moved[inner]
+        for _ in range(rng.integers(self.holes + 1)):
+            centre = int(rng.integers(width)), int(rng.integers(height))
+            axes = int(rng.integers(1, width // 10)), int(rng.integers(1, height // 10))
+            cv2.ellipse(kept, centre, axes, float(rng.uniform(0, 180)), 0, 360, 0.0, -1)
+        return kept
 
 
 def draw_look(rng: Generator) -> Look:
@@ -45,14 +86,32 @@ def draw_look(rng: Generator) -> Look:
         lift=float(rng.normal(0, 0.04)),
         noise=float(rng.uniform(0, 0.025)),
         flicker=float(rng.uniform(0, 0.06)),
-        depth=bool(rng.random() >= NO_DEPTH),
+        blur=float(rng.uniform(0.3, 0.9)) if rng.random() < BLURRED else 0.0,
+        paint=draw_paint(rng) if rng.random() < PAINTED else None,
+        depth=None if rng.random() < NO_DEPTH else draw_faults(rng),
     )
 
 
-def recolour(rng: Generator, look: Look, rgb: NDArray[np.uint8]) -> Floats:
-    """Return an image (H, W, 3) in [0, 1]."""
+def draw_faults(rng: Generator) -> DepthFaults:
+    """Draw what is wrong with a stream's depth."""
+    if rng.random() >= FAULTY:
+        return DepthFaults()
+    x, y = np.rint(rng.normal(0, 0.8, 2)).astype(int)
+    margins = rng.uniform(0, 0.1, 4) * (rng.random(4) < 0.4)
+    return DepthFaults(
+        shift=(int(x), int(y)),
+        margin=tuple(margins.tolist()),
+        reach=float(rng.uniform(3.0, 9.0)) if rng.random() < 0.4 else np.inf,
+        holes=int(rng.integers(HOLES + 1)),
+    )
+
+
+def recolour(rng: Generator, look: Look, rgb: Floats) -> Floats:
+    """Return an image (H, W, 3) in [0, 1] from one of any brightness, where 1 is white."""
     light = look.gain * np.exp(rng.normal(0, look.flicker))
-    x = (rgb.astype(np.float32) / 255.0) ** np.float32(look.gamma)
+    if look.blur:
+        rgb = cv2.GaussianBlur(rgb, (0, 0), look.blur)
+    x = rgb ** np.float32(look.gamma)
     x = x @ look.mix.T * np.float32(light) + np.float32(look.lift)
     x += rng.standard_normal(x.shape, np.float32) * np.float32(look.noise)
     return np.clip(x, 0.0, 1.0, dtype=np.float32)

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from pervformer_ros.model.config import PATCH
+from pervformer_ros.model.config import CLASSES, PATCH
 from pervformer_ros.training.recording import Recording
 
 # Seconds between frames that are worth learning from: 15 Hz down to 4 Hz.
 LONGEST_STEP = 0.26
 SKIP = 0.1  # share of frames that are lost on the way
-CHOICES = 3  # beginnings that a segment is chosen from
+CHOICES = 4  # streams that one is chosen from
 WORTH_PIXELS = 150  # what an object must show to count in that choice
+# What is seen seldom counts for more in it.
+WORTH = {"pallet_jack": 4.0, "cone": 4.0, "robot": 4.0, "box": 3.0, "roll_cage": 1.5, "person": 1.5}
 ON_OBJECT = 0.7  # share of windows that are laid over an object
 
 
@@ -72,9 +74,14 @@ def draw_segment(
     size: tuple[int, int],
     shrink: int = 1,
 ) -> Segment:
-    """Draw a stream of `length` frames through a window of `size` (height, width)."""
-    recording = recordings[rng.integers(len(recordings))]
-    frames = _draw_frames(rng, recording, length)
+    """Draw a stream of `length` frames through a window of `size` (height, width).
+
+    Of CHOICES it is the one in which most can be seen.
+    """
+    chosen = [recordings[rng.integers(len(recordings))] for _ in range(CHOICES)]
+    drawn = [_draw_frames(rng, recording, length) for recording in chosen]
+    best = int(np.argmax([_worth(r, frames) for r, frames in zip(chosen, drawn, strict=True)]))
+    recording, frames = chosen[best], drawn[best]
     window = replace(_draw_window(rng, recording, frames, size), shrink=shrink)
     return Segment(recording, frames, window, bool(rng.random() < 0.5))
 
@@ -87,14 +94,18 @@ def _draw_frames(rng: Generator, recording: Recording, length: int) -> NDArray[n
     steps += rng.random(length) < SKIP
     steps[0] = 0
     offsets = np.cumsum(steps)
-    # Of some beginnings, take the one after which most objects are seen.
-    starts = rng.integers(0, max(1, len(recording) - offsets[-1]), CHOICES)
+    start = rng.integers(0, max(1, len(recording) - offsets[-1]))
     # A recording that is too short is watched forth and back.
     last = len(recording) - 1
-    folded = (starts[:, None] + offsets) % (2 * last)
-    frames = np.where(folded > last, 2 * last - folded, folded)
-    worth = (recording.pixels > WORTH_PIXELS) * (1 + recording.moving)  # (F, B)
-    return frames[np.argmax(worth.sum(axis=1)[frames].sum(axis=1))]
+    folded = (start + offsets) % (2 * last)
+    return np.where(folded > last, 2 * last - folded, folded)
+
+
+def _worth(recording: Recording, frames: NDArray[np.int64]) -> float:
+    """Return how much there is to be seen: objects and frames, what moves twice."""
+    each = np.array([WORTH.get(CLASSES[i], 1.0) for i in recording.classes])
+    shown = (recording.pixels[frames] > WORTH_PIXELS) * (1 + recording.moving[frames])
+    return float((shown * each).sum())
 
 
 def _draw_window(

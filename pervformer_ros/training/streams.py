@@ -20,6 +20,7 @@ from pervformer_ros.model.config import CLASSES, PATCH, PervFormerConfig
 from pervformer_ros.training import correspondence, targets
 from pervformer_ros.training.augment import draw_curtains, draw_look, recolour
 from pervformer_ros.training.lives import Lives, ProbeTargets, live
+from pervformer_ros.training.paint import paint
 from pervformer_ros.training.recording import Pool
 from pervformer_ros.training.segments import Segment, Window, draw_segment
 
@@ -73,10 +74,9 @@ class Stream:
         self.K[:2, 2] -= window.left, window.top
         self.K[:2] /= window.shrink
         self.K[:2, 2] += 0.5 / window.shrink - 0.5
-        mirror = np.eye(4)
+        self._mirror = mirror = _MIRROR if segment.mirrored else np.eye(4)
         if segment.mirrored:
             self.K[0, 2] = window.shape[1] - 1 - self.K[0, 2]
-            mirror = _MIRROR
         self.T_map_camera: Array = mirror @ recording.T_map_camera[frames] @ mirror
         T_odom_camera = mirror @ recording.T_odom_camera[frames] @ mirror
         self.ego = np.stack([np.eye(4), *map(_between, T_odom_camera[:-1], T_odom_camera[1:])])
@@ -126,11 +126,18 @@ class Stream:
         rgb, metres, instance = map(segment.see, images)
         moves = np.concatenate([[False], recording.moving[frame]])
         still = ~moves[instance]
+        colour = rgb.astype(np.float32) / 255.0
+        if look.paint:
+            T_map_object = self._mirror @ recording.T_map_object[frame] @ self._mirror
+            scene = metres, instance, self.K, self.T_map_camera[t], T_map_object
+            colour = paint(look.paint, colour, *scene)
+            rgb = np.asarray(255 * np.clip(colour, 0, 1), np.uint8)
         keypoint = targets.corner_cells(rgb, metres, still)
-        colour = recolour(self.rng, look, rgb)
+        colour = recolour(self.rng, look, colour)
         colour[hidden] = 0.0
-        valid = (metres > 0) & ~hidden & look.depth
-        inverse = np.where(valid, 1.0 / np.maximum(metres, 0.1), 0.0).astype(np.float32)
+        given = look.depth.apply(self.rng, metres) if look.depth else np.zeros_like(metres)
+        valid = (given > 0) & ~hidden
+        inverse = np.where(valid, 1.0 / np.maximum(given, 0.1), 0.0).astype(np.float32)
         return {
             "rgb": colour.transpose(2, 0, 1),
             "inverse_depth": inverse[None],

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pervformer_ros.sim import movables
-from pervformer_ros.sim.atlas import Atlas
+from pervformer_ros.sim.atlas import Atlas, bilinear
 from pervformer_ros.sim.kinds import extents
 from pervformer_ros.sim.layout import plan
 from pervformer_ros.sim.mesh import beam, box, cylinder, lathe
@@ -162,3 +162,8 @@ def test_a_large_footprint_sees_the_mean_and_a_small_one_the_texel(textures):
     near = atlas.sample(layer, texel.astype(np.float32), np.zeros(64, np.float32))
     v, u = (texel[:, 1] * SIZE).astype(int), (texel[:, 0] * SIZE).astype(int)
     np.testing.assert_allclose(near, textures[LAYER["hazard"]][v, u], atol=0.03)
+
+
+def test_no_samples_of_a_picture_are_none():
+    nowhere = np.empty(0, np.float32)
+    assert bilinear(np.ones((4, 5, 3), np.float32), nowhere, nowhere).shape == (0, 3)
