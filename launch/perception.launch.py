@@ -9,7 +9,7 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
@@ -21,6 +21,7 @@ ARGUMENTS = {
     ),
     "use_sim_time": ("false", "Take time from /clock."),
     "slam": ("true", "Start the SLAM node too."),
+    "rviz": ("false", "Show images, objects, paths and graph in RViz."),
     "color_topic": ("/camera/color/image_raw", "Colour images."),
     "camera_info_topic": ("/camera/color/camera_info", "Calibration of the colour camera."),
     "depth_topic": ("/camera/depth/image_raw", "Depth images, aligned to colour."),
@@ -89,4 +90,21 @@ def nodes(context):
         condition=IfCondition(given["slam"]),
         **common,
     )
-    return [perception, slam]
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=[
+            "-d",
+            PathJoinSubstitution([FindPackageShare("pervformer_ros"), "config", "pervformer.rviz"]),
+        ],
+        parameters=parameters[1:],
+        remappings=[
+            # The display file has names; what a robot calls its topics is only known here.
+            ("/camera/color/image_raw", colour),
+            ("/camera/color/camera_info", given["camera_info_topic"]),
+            ("/camera/depth/image_raw", depth),
+        ],
+        condition=IfCondition(given["rviz"]),
+        **common,
+    )
+    return [perception, slam, rviz]

@@ -37,6 +37,7 @@ class Fault(str, Enum):
     OUT_OF_ORDER = "out_of_order"
     INVALID_ODOMETRY = "invalid_odometry"
     ODOMETRY_GAP = "odometry_gap"
+    INVALID_PATH = "invalid_path"
     PROCESSING_FAILED = "processing_failed"
 
 

@@ -170,6 +170,13 @@ class Pipeline:
             latency_ms=1e3 * (time.perf_counter() - started),
         )
 
+    def correct(self, T_map_odom: Array) -> None:
+        """Take where odom lies in map from a SLAM elsewhere; it counts from the next frame on.
+
+        So it does with a back end of one's own, which looks at a frame after the memory has.
+        """
+        self._T_map_odom = T_map_odom
+
     # What is remembered ---------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:

@@ -101,11 +101,15 @@ class Intake:
     def on_odometry(self, message: Any) -> list[MessageBundle]:
         """Take an Odometry message, whose child frame may be any frame fixed to the base."""
         try:
-            T_odom_base = self._pose_of_base(message)
+            T_odom_base = self.pose_of_base(message)
         except ValueError as error:
             self.faults.add(Fault.INVALID_ODOMETRY, f"odometry: {error}")
             return []
         return self._assembler.add_odometry(stamp_of(message.header), T_odom_base)
+
+    def odometry_at(self, stamp_ns: int) -> Array | None:
+        """Return T_odom_base at a stamp, interpolated; None where that is not known (any more)."""
+        return self._assembler.odometry.at(stamp_ns)
 
     def on_camera_info(self, message: Any) -> None:
         """Take a CameraInfo."""
@@ -172,7 +176,12 @@ class Intake:
     def _decode_depth(self, message: Any) -> NDArray[np.float32] | None:
         return None if message is None else decode_depth(message)
 
-    def _pose_of_base(self, message: Any) -> Array:
+    def pose_of_base(self, message: Any) -> Array:
+        """Return the base's pose of an Odometry message, whose child may be fixed to the base.
+
+        Raises:
+            ValueError: if nothing joins its child frame to the base, or it holds no pose.
+        """
         T_odom_child = pose_of(message.pose.pose)
         child = message.child_frame_id or self.config.base_frame
         if child == self.config.base_frame:

@@ -4,7 +4,7 @@
 
 from pervformer_ros.memory import portrait
 from pervformer_ros.memory.association import box_overlaps
-from pervformer_ros.memory.corridor_file import corridors_of_bag, read_corridors
+from pervformer_ros.memory.corridor_file import corridors_of_bag, read_corridors, read_edges
 from pervformer_ros.memory.events import Event, EventLog, EventType
 from pervformer_ros.memory.object_map import ObjectMap
 from pervformer_ros.memory.objects import ObjectState, Sighting, WorldObject
@@ -32,4 +32,5 @@ __all__ = [
     "place_sightings",
     "portrait",
     "read_corridors",
+    "read_edges",
 ]

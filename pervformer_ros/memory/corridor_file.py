@@ -12,6 +12,9 @@ import yaml  # type: ignore[import-untyped]
 from pervformer_ros.geometry import invert
 from pervformer_ros.memory.paths import Corridor
 
+# nav2 counts edges in 16 bits.
+MOST_EDGES = 2**16
+
 
 def read_corridors(path: Path) -> tuple[Corridor, ...]:
     """Return the corridors of a YAML file, in the frame it is written for.
@@ -32,6 +35,26 @@ def read_corridors(path: Path) -> tuple[Corridor, ...]:
             f"{path} holds no paths ({error!r}): give a list 'paths' of name, half_width, "
             "centre_line"
         ) from error
+
+
+def read_edges(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the edges of nav2's route graph that belong to each corridor of a YAML file.
+
+    paths:
+      - {name: aisle_a, edges: [3, 4], centre_line: [[1.0, 2.0], [1.0, 9.5]]}
+
+    Raises:
+        ValueError: if the file is missing or names what is no edge; the text says what.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text())["paths"]
+        edges = {str(e["name"]): tuple(e["edges"]) for e in entries if e.get("edges")}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"cannot read edges from {path}: {error!r}") from error
+    for name, ids in edges.items():
+        if not all(isinstance(i, int) and 0 <= i < MOST_EDGES for i in ids):
+            raise ValueError(f"{path}: edges of path '{name}' are {ids}: give ids from 0 to 65535")
+    return edges
 
 
 def corridors_of_bag(bag: Path) -> tuple[Corridor, ...]:

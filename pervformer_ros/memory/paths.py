@@ -125,6 +125,29 @@ class PathWatch:
         """What is watched."""
         return [w.corridor for w in self._watches.values()]
 
+    def lay(self, corridor: Corridor) -> None:
+        """Watch one more corridor, or one of that name along another line.
+
+        Of what it shares with the old one, it stays known what is free; what stood there goes on
+        blocking it, or is told to have left when that is seen.
+        """
+        old, new = self._watches.get(corridor.name), _watch(corridor)
+        if old is not None:
+            apart = np.linalg.norm(new.pieces[:, None] - old.pieces[None], axis=2)
+            seen = old.seen_ns[apart.argmin(axis=1)]
+            new.seen_ns = np.where(apart.min(axis=1) < PIECE_M, seen, new.seen_ns)
+            new.blockers = {
+                number: place
+                for number, place in old.blockers.items()
+                if corridor.depth_inside(place[None])[0] > -MOST_DOUBT_M
+            }
+            new.told = bool(new.blockers)
+        self._watches[corridor.name] = new
+
+    def lift(self, name: str) -> None:
+        """Watch a corridor no longer; nothing is told of it."""
+        self._watches.pop(name, None)
+
     def clear(self) -> None:
         """Forget what stands where; nothing is known of any corridor."""
         self._watches = {name: _watch(w.corridor) for name, w in self._watches.items()}

@@ -31,6 +31,12 @@ ODOMETRY = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(
     depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
+# What a planner publishes again and again, and what is published once and latched: a subscriber
+# of the one kind does not get what was said before, one of the other is not given the first.
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+NEWEST_LATCHED = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
 DIAGNOSTICS_PERIOD_S = 1.0
 
 

@@ -33,6 +33,7 @@ COMMON = (
     Spec("autostart", True, "Configure and activate at start, without a lifecycle manager."),
     Spec("base_frame", "base_link", "Frame of the robot whose pose odometry and SLAM speak of."),
     Spec("odom_frame", "odom", "Frame in which odometry is given (REP-105)."),
+    Spec("map_frame", "map", "Frame of the corrected pose (REP-105)."),
     Spec(
         "camera_extrinsics",
         Parameter.Type.DOUBLE_ARRAY,
@@ -58,7 +59,14 @@ PERCEPTION = (
     Spec("threads", 0, "CPU threads of the model; 0: torch's own choice.", (0, 256)),
     Spec("motion_threshold", 0.5, "Motion probability from which a pixel is masked.", (0.0, 1.0)),
     Spec("mask_margin", 4, "By how many pixels moving regions are widened.", (0, 50)),
-    Spec("paths", "", "YAML file of corridors to watch, in odom_frame; empty: none."),
+    Spec("follow_slam", True, "Move what is remembered with the map as slam/odometry corrects it."),
+    Spec("paths", "", "YAML file of corridors to watch, in map_frame; empty: none."),
+    Spec(
+        "path_topics",
+        Parameter.Type.STRING_ARRAY,
+        "Names of corridors that come as nav_msgs/Path on ~/paths/NAME; unset: none.",
+    ),
+    Spec("path_half_width", 0.45, "Half the width of those corridors [m].", (0.05, 5.0)),
     Spec("use_depth", True, "Wait for the depth image of each colour image; false: colour alone."),
     Spec("sync_tolerance", 0.02, "Largest difference of stamps of a pair [s].", (0.0, 0.5)),
     Spec("image_transport", "raw", "How colour travels.", choices=("raw", "compressed")),
@@ -72,7 +80,6 @@ PERCEPTION = (
 
 SLAM = (
     *COMMON,
-    Spec("map_frame", "map", "Frame of the corrected pose (REP-105)."),
     Spec("publish_tf", True, "Publish map -> odom on /tf, where tf2_ros is installed."),
 )
 

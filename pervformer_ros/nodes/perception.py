@@ -4,12 +4,15 @@
 
 import threading
 from collections import Counter, deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMessage
 from pervformer_msgs.msg import (
     FeatureArray,
     SemanticEvent,
@@ -19,14 +22,27 @@ from pervformer_msgs.msg import (
 from pervformer_msgs.srv import LoadMemory, QueryMemory, SaveMemory
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
+from visualization_msgs.msg import MarkerArray
 
 from pervformer_ros.bags.images import encoding_of_depth
 from pervformer_ros.bags.intake import MessageBundle
 from pervformer_ros.frame import Fault, Frame
-from pervformer_ros.memory import ObjectState, SnapshotError, read_corridors
+from pervformer_ros.geometry import rotation_angle
+from pervformer_ros.memory import ObjectState, SnapshotError, read_corridors, read_edges
 from pervformer_ros.nodes import conversions, parameters
+from pervformer_ros.nodes.correction import SlamCorrection
+from pervformer_ros.nodes.corridors import corridor_of
 from pervformer_ros.nodes.diagnostics import OK, STALE, WARN, status
-from pervformer_ros.nodes.lifecycle import LATCHED, SENSOR_DATA, StreamNode, run
+from pervformer_ros.nodes.edges import EdgeRelay, Nav2RouteServer
+from pervformer_ros.nodes.lifecycle import (
+    LATCHED,
+    NEWEST,
+    NEWEST_LATCHED,
+    SENSOR_DATA,
+    StreamNode,
+    run,
+)
+from pervformer_ros.nodes.markers import MarkerPainter
 from pervformer_ros.pipeline import Pipeline, PipelineConfig, PipelineOutput
 
 LATENCIES = 1000
@@ -75,6 +91,9 @@ class PerceptionNode(StreamNode):
         self._static_depth = publisher(Image, "~/static_depth", SENSOR_DATA)
         self._memory_status = publisher(WorkingMemoryStatus, "~/memory_status", SENSOR_DATA)
         self._events = publisher(SemanticEvent, "~/events", LATCHED)
+        self._markers = publisher(MarkerArray, "~/markers", 10)
+        self._painter = MarkerPainter()
+        self._route_server, self._relay = self._make_relay(given["paths"])
         self._memory_services = [
             self.create_service(Trigger, "~/reset_memory", self._on_reset_memory),
             self.create_service(SaveMemory, "~/save_memory", self._on_save_memory),
@@ -92,14 +111,17 @@ class PerceptionNode(StreamNode):
             self._static_depth,
             self._memory_status,
             self._events,
+            self._markers,
         ):
             self.destroy_lifecycle_publisher(publisher)
         for service in self._memory_services:
             self.destroy_service(service)
+        if self._route_server is not None:
+            self._route_server.close()
         del self.pipeline
 
     def subscribe(self, given: dict[str, Any]) -> list[Any]:
-        """Subscribe to colour and, where wanted, depth."""
+        """Subscribe to colour and, where wanted, depth, SLAM's pose and corridors."""
         kind, suffix = TRANSPORTS[given["image_transport"]]
         topic = "/camera/color/image_raw" + suffix
         on_colour = self.offering(self.intake.on_colour)
@@ -109,13 +131,32 @@ class PerceptionNode(StreamNode):
             topic = "/camera/depth/image_raw" + suffix
             on_depth = self.offering(self.intake.on_depth)
             subscriptions.append(self.create_subscription(kind, topic, on_depth, SENSOR_DATA))
+        self._correction = SlamCorrection(self.intake, self.faults)
+        if given["follow_slam"]:
+            hear = self._correction.hear
+            subscriptions.append(
+                self.create_subscription(Odometry, "slam/odometry", hear, SENSOR_DATA)
+            )
+        for name in given["path_topics"] or ():
+            take = partial(self._on_path, name)
+            subscriptions += [
+                self.create_subscription(PathMessage, f"~/paths/{name}", take, quality)
+                for quality in (NEWEST, NEWEST_LATCHED)
+            ]
         return subscriptions
 
     def work(self, bundle: MessageBundle) -> None:
         """Run the line on one frame and publish."""
         frame = self.intake.build(bundle)
+        if bundle.reset:
+            self._correction.forget()
         with self._line:
+            if (T_map_odom := self._correction.T_map_odom) is not None:
+                self.pipeline.correct(T_map_odom)
             output = self.pipeline.step(frame, bundle.reset)
+            blocked = list(self.pipeline.memory.paths.blockers)
+        if self._relay is not None:
+            self._relay.update(blocked)
         encoding = "16UC1" if bundle.depth is None else encoding_of_depth(bundle.depth)
         self._publish(frame, output, encoding)
         self._latency_ms.append(output.latency_ms)
@@ -133,6 +174,11 @@ class PerceptionNode(StreamNode):
                 conversions.depth_message(output.static_depth, depth_encoding, stamp, camera)
             )
         self._memory_status.publish(self._status_message(output, camera))
+        if self._markers.get_subscription_count():
+            header = conversions.header(stamp, odom)
+            self._markers.publish(self._painter.paint(output.objects, header))
+        else:
+            self._painter.forget()
 
     def _status_message(self, output: PipelineOutput, camera: str) -> WorkingMemoryStatus:
         states = Counter(o.state for o in output.objects)
@@ -148,6 +194,37 @@ class PerceptionNode(StreamNode):
             latency_ms=output.latency_ms,
             checkpoint=self.pipeline.model_name,
         )
+
+    # Corridors ------------------------------------------------------------------------------
+
+    def _on_path(self, name: str, message: PathMessage) -> None:
+        """Watch the corridor along a path; one without poses is watched no longer."""
+        frames = self.given["map_frame"], self.given["odom_frame"]
+        half_width = self.given["path_half_width"]
+        with self._line:
+            memory = self.pipeline.memory
+            try:
+                corridor = corridor_of(
+                    name, message, half_width, frames, memory.T_map_odom, self.intake
+                )
+            except ValueError as error:
+                self.faults.add(Fault.INVALID_PATH, f"path '{name}': {error}")
+                return
+            if corridor is None:
+                memory.paths.lift(name)
+            else:
+                memory.paths.lay(corridor)
+
+    def _make_relay(self, file: str) -> tuple[Nav2RouteServer | None, EdgeRelay | None]:
+        """Return who closes nav2's edges, where corridors name any and nav2 is installed."""
+        edges = read_edges(Path(file)) if file else {}
+        if not edges:
+            return None, None
+        if not Nav2RouteServer.installed():
+            self.get_logger().warning(f"{file} names edges, but nav2_msgs is not installed")
+            return None, None
+        server = Nav2RouteServer(self)
+        return server, EdgeRelay(edges, server)
 
     # Diagnostics ----------------------------------------------------------------------------
 
@@ -178,8 +255,23 @@ class PerceptionNode(StreamNode):
         return [
             status(f"{name}: input", *said, self.reporter.values()),
             status(f"{name}: model", *model, {"checkpoint": self.pipeline.model_name}),
+            status(f"{name}: memory", OK, *self._memory_values()),
             status(f"{name}: throughput", OK, f"{frames} frames/s", throughput),
         ]
+
+    def _memory_values(self) -> tuple[str, dict[str, Any]]:
+        """Return what to say of the memory, and its figures."""
+        memory = self.pipeline.memory
+        T = memory.T_map_odom
+        values = {
+            "objects": len(memory.map),
+            "forgotten": memory.map.forgotten,
+            "paths_blocked": ", ".join(memory.paths.blockers),
+            "correction_m": f"{np.linalg.norm(T[:3, 3]):.3f}",
+            "correction_deg": f"{np.degrees(rotation_angle(T)):.2f}",
+        }
+        heard = self._correction.T_map_odom is not None
+        return ("corrected by SLAM" if heard else "by odometry alone"), values
 
     # Services -------------------------------------------------------------------------------
 

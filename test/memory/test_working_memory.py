@@ -316,6 +316,41 @@ def test_a_corridor_is_clear_only_where_all_of_it_was_seen():
     assert watch.memory.paths.state("aisle_a", 0) is PathState.CLEAR
 
 
+def test_a_corridor_may_be_laid_while_the_memory_lives():
+    watch = Watch().see(sighting(), times=5)
+    watch.memory.paths.lay(AISLE)
+    watch.see(sighting(), times=5)
+    assert watch.kinds == [APPEARED, BLOCKED]
+    watch.memory.paths.lift("aisle_a")
+    watch.see(depth=9.0, times=LONG_ENOUGH)
+    assert watch.kinds == [APPEARED, BLOCKED, REMOVED]
+
+
+def test_a_corridor_that_is_laid_again_a_little_beside_tells_nothing_twice():
+    watch = Watch(MemoryConfig(paths=(AISLE,))).see(sighting(), times=5)
+    beside = Corridor("aisle_a", AISLE.centre_line + np.array([0.1, 0.1]))
+    watch.memory.paths.lay(beside)
+    watch.see(sighting(), times=5)
+    assert watch.kinds == [APPEARED, BLOCKED]
+    assert [c.centre_line.tolist() for c in watch.memory.paths.corridors] == [
+        beside.centre_line.tolist()
+    ]
+    watch.see(depth=9.0, times=LONG_ENOUGH)
+    assert watch.kinds == [APPEARED, BLOCKED, REMOVED, CLEARED]
+
+
+def test_a_corridor_that_is_laid_elsewhere_is_not_known_there():
+    behind = AT_ORIGIN.copy()
+    behind[0, 3] = -1.0
+    watch = Watch(MemoryConfig(paths=(AISLE,)))
+    watch.see(T_odom_base=behind, depth=9.0, times=5)
+    assert watch.memory.paths.state("aisle_a", 0) is PathState.CLEAR
+    watch.memory.paths.lay(Corridor("aisle_a", AISLE.centre_line + np.array([0.05, 0.0])))
+    assert watch.memory.paths.state("aisle_a", 0) is PathState.CLEAR
+    watch.memory.paths.lay(Corridor("aisle_a", AISLE.centre_line + np.array([0.0, 9.0])))
+    assert watch.memory.paths.state("aisle_a", 0) is PathState.UNKNOWN
+
+
 @pytest.mark.parametrize("line", [[[0, 0]], [[0, 0], [1, np.nan]], [[0, 0, 0], [1, 1, 1]]])
 def test_what_is_no_corridor_is_refused(line):
     with pytest.raises(ValueError, match="path 'x' has a centre line of shape"):
