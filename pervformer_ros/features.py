@@ -25,6 +25,10 @@ FAST_THRESHOLD = 5
 # ORB's patch of 31 pixels and its pyramid are made for images of this width; a smaller one is
 # enlarged, which halves the error of a corner's place in an image of 320.
 ORB_WIDTH = 640
+# The eight numbers (256, 8) that stand for the bits of each byte.
+_SIGNS_OF_BYTE = np.where(
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1), 1 / 16, -1 / 16
+).astype(np.float16)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,12 +112,11 @@ class OrbExtractor:
         score = np.array([k.response for k in found], np.float32)
         kept = np.sort(np.argsort(-score, kind="stable")[: self._max_features])
         uv = np.array([k.pt for k in found], np.float32)[kept]
-        bits = np.asarray(bits, np.uint8)[kept]
-        signs = np.unpackbits(bits, axis=1).astype(np.float16) * 2 - 1
+        vectors = _SIGNS_OF_BYTE[np.asarray(bits, np.uint8)[kept]]
         return Keypoints(
             uv=(uv + 0.5) / np.float32(larger) - 0.5,
             score=score[kept],
-            descriptors=signs / np.float16(16),
+            descriptors=vectors.reshape(len(kept), -1),
         )
 
 

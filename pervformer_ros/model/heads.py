@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pervformer_ros.model.config import FINE, FINEST, PATCH, PLACE_HEADS, PervFormerConfig
+from pervformer_ros.model.pointing import START_DISTANCE, Pointer, Sight
 from pervformer_ros.model.stems import ResidualConv
 
 KEYPOINT_CHANNELS = FINE * FINE + 1  # the pixels of a cell, and "none of them"
 HEAT_BIAS = -3.5  # few cells are an object's centre
 PRESENCE_BIAS = -1.5  # few probes have an object
-START_DISTANCE = 3.0  # m
+GAIN_BIAS = 2.0  # what is seen is believed
+MAX_LOG_RANGE = 2.0  # nothing is estimated farther than e^2 times START_DISTANCE
 MAX_LOG_CELLS = 5.0  # no box is larger than e^5 cells of 8 pixels
 _SUBCELLS = (FINE // FINEST) ** 2
 
@@ -44,8 +46,9 @@ class Percept(NamedTuple):
     probe_box: Tensor  # (..., P, 4) centre x, y, width, height as fractions of the image
     probe_position: Tensor  # (..., P, 3) m in the camera frame, carried and corrected
     probe_velocity: Tensor  # (..., P, 3) m/s in the camera frame, of the object in the world
-    probe_gain: Tensor  # (..., P) logits: how much of the position is what is seen now
+    probe_gain: Tensor  # (..., P) logits: how much of the position is what is seen, if visible
     probe_motion: Tensor  # (..., P) logits: moves in the world
+    probe_attention: Tensor  # (..., P, h8, w8) where the probe looks, sums to 1
     # On the frame.
     place: Tensor  # (..., E) unit: where this is
 
@@ -78,18 +81,23 @@ class PatchHeads(nn.Module):
         nn.init.zeros_(self.out.bias)
         nn.init.constant_(self.out.bias.data[: self.sizes["heat"]], HEAT_BIAS)
 
-    def forward(self, tokens: Tensor, skip: Tensor) -> dict[str, Tensor]:
-        """Return the patch half of a Percept from (M, H/16 * W/16, D) and (M, C, h8, w8)."""
+    def forward(self, tokens: Tensor, skip: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the patch half of a Percept, and the cells it was told from (M, h8, w8, neck).
+
+        Args:
+            tokens: (M, H/16 * W/16, D).
+            skip: (M, C, h8, w8).
+        """
         x = self._spread(self.from_tokens(tokens)) + self.from_skip(skip.permute(0, 2, 3, 1))
-        x = self.convs(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        x = self.out(x).permute(0, 3, 1, 2)
+        cells = self.convs(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = self.out(cells).permute(0, 3, 1, 2)
         maps = dict(zip(self.sizes, x.split(list(self.sizes.values()), dim=1), strict=True))
         maps["box"] = _distances(maps["box"])
         maps["mask_prototypes"] = F.pixel_shuffle(maps["mask_prototypes"], FINE // FINEST)
         maps["motion"] = F.pixel_shuffle(maps["motion"], FINE // FINEST).squeeze(1)
         maps["embedding"] = F.normalize(maps["embedding"], dim=1)
         maps["descriptors"] = F.normalize(maps["descriptors"], dim=1)
-        return maps
+        return maps, cells
 
     def _spread(self, x: Tensor) -> Tensor:
         """Give each token's cells their place: (M, H/16 * W/16, 4 C) to (M, h8, w8, C)."""
@@ -107,7 +115,12 @@ def _distances(x: Tensor) -> Tensor:
 
 
 class ProbeHeads(nn.Module):
-    """What each memory probe says about its object; the position is what it measures now."""
+    """What each memory probe says about its object; the position is what it measures now.
+
+    A probe measures by pointing: at cells of the picture, whose depth gives points of the world.
+    What it says itself is added: from the surface to the object's middle, from its seen part to
+    the whole box, and the distance where there is no depth.
+    """
 
     def __init__(self, config: PervFormerConfig):
         super().__init__()
@@ -120,22 +133,39 @@ class ProbeHeads(nn.Module):
             "probe_motion": 1,
             "probe_velocity": 3,
             "probe_gain": 1,
+            "range": 1,
         }
         self.hidden = nn.Linear(config.width, config.width)
         self.out = nn.Linear(config.width, sum(self.sizes.values()))
+        self.pointer = Pointer(config)
+        self.match = nn.Parameter(torch.tensor(0.1))  # how much a match says of being visible
         nn.init.zeros_(self.out.bias)
-        nn.init.constant_(self.out.bias.data[0], PRESENCE_BIAS)
-        position = sum(list(self.sizes.values())[:4])
-        nn.init.constant_(self.out.bias.data[position + 2], START_DISTANCE)
+        parts = torch.split(self.out.bias.data, list(self.sizes.values()))
+        biases = dict(zip(self.sizes, parts, strict=True))
+        nn.init.constant_(biases["presence"], PRESENCE_BIAS)
+        nn.init.constant_(biases["probe_gain"], GAIN_BIAS)
 
-    def forward(self, probes: Tensor) -> dict[str, Tensor]:
-        """Return the probe half of a Percept from (M, P, D)."""
+    def forward(self, probes: Tensor, cells: Tensor, seen: Sight) -> dict[str, Tensor]:
+        """Return the probe half of a Percept.
+
+        Args:
+            probes: (M, P, D).
+            cells: (M, h8, w8, neck).
+            seen: of the M images.
+        """
         x = self.out(F.gelu(self.hidden(probes), approximate="tanh"))
         said = dict(zip(self.sizes, x.split(list(self.sizes.values()), dim=-1), strict=True))
         for name in ("presence", "visible", "probe_motion", "probe_gain"):
             said[name] = said[name].squeeze(-1)
-        said["probe_box"] = torch.sigmoid(said["probe_box"])
-        return said
+        pointed = self.pointer(probes, cells, seen)
+        said["visible"] = said["visible"] + self.match * pointed.match
+        centre, size = torch.split(said["probe_box"].float(), 2, dim=-1)
+        centre = torch.sigmoid(torch.logit(pointed.centre) + centre)
+        said["probe_box"] = torch.cat([centre, torch.sigmoid(size)], dim=-1)
+        distance = START_DISTANCE * said.pop("range").float().clamp(max=MAX_LOG_RANGE).exp()
+        surface = pointed.known + distance * pointed.unknown
+        said["probe_position"] = surface + said["probe_position"].float()
+        return said | {"probe_attention": pointed.attention}
 
 
 class PlaceHead(nn.Module):
@@ -163,20 +193,22 @@ class Heads(nn.Module):
         self.probes = ProbeHeads(config)
         self.place = PlaceHead(config)
 
-    def forward(self, features: Tensor, skip: Tensor, alive: Tensor) -> Percept:
+    def forward(self, features: Tensor, skip: Tensor, alive: Tensor, seen: Sight) -> Percept:
         """Compute every output of M frames.
 
         Args:
             features: (M, N, D) from the trunk.
             skip: (M, C, h8, w8) from the stem.
             alive: (M, P) bool.
+            seen: of the M images.
         """
         config = self.config
         sizes = [int(config.class_token), config.patches, config.probes]
         _, patches, probes = torch.split(features, sizes, dim=1)
+        told, cells = self.patches(patches, skip)
         return Percept(
-            **self.patches(patches, skip),
+            **told,
             alive=alive,
-            **self.probes(probes),
+            **self.probes(probes, cells, seen),
             place=self.place(probes if config.probes else patches),
         )

@@ -11,6 +11,7 @@ from pervformer_ros.model.blocks import NORM_EPS, Block, RecurrentState
 from pervformer_ros.model.config import PervFormerConfig, create_config
 from pervformer_ros.model.egomotion import HALF, carry, change, shrink
 from pervformer_ros.model.heads import Heads, Percept
+from pervformer_ros.model.pointing import Sight, sight
 from pervformer_ros.model.probes import ProbeTokens, alive_after, alive_through
 from pervformer_ros.model.stems import MAX_INVERSE_DEPTH, ConvStem, PatchStem
 
@@ -57,6 +58,7 @@ class Encoded(NamedTuple):
     features: Tensor  # (..., N, D)
     skip: Tensor  # (..., C, h8, w8) from the stem
     alive: Tensor  # (..., P) bool
+    seen: Sight
     anew: Tensor  # (..., P) bool: the probe's past ends before this frame
 
 
@@ -103,7 +105,9 @@ class PervFormer(nn.Module):
         """
         encoded, state = self.encode(clip, state)
         batch = clip.dt.shape
-        percept = self.heads(*(x.flatten(0, 1) for x in encoded[1:4]))
+        features, skip, alive = (x.flatten(0, 1) for x in encoded[1:4])
+        seen = Sight(*(x.flatten(0, 1) for x in encoded.seen))
+        percept = self.heads(features, skip, alive, seen)
         percept = Percept(*(torch.unflatten(x, 0, batch) for x in percept))
         positions = []
         for t in range(batch[1]):
@@ -120,7 +124,7 @@ class PervFormer(nn.Module):
             state: the memory before the frame.
         """
         encoded, state = self.encode_step(frame, state)
-        percept: Percept = self.heads(*encoded[1:4])
+        percept: Percept = self.heads(*encoded[1:5])
         position = self._carry(percept, encoded.anew, frame, state.position)
         return percept._replace(probe_position=position), state._replace(position=position)
 
@@ -146,10 +150,12 @@ class PervFormer(nn.Module):
             x, after = block(x, elapsed, forget, RecurrentState(h, conv))
             states.append(after)
         skip = torch.unflatten(skip, 0, alive.shape[:2])
+        seen = sight(inverse_depth, valid, camera)
+        seen = Sight(*(torch.unflatten(x, 0, alive.shape[:2]) for x in seen))
         anew = forget[..., self.config.tokens - self.config.probes :]
         after_clip = MemoryState(*_stack(states), alive.new_zeros(len(alive)), alive[:, -1],
                                  state.position, now[:, -1])  # fmt: skip
-        return Encoded(tokens, self.norm(x), skip, alive, anew), after_clip
+        return Encoded(tokens, self.norm(x), skip, alive, seen, anew), after_clip
 
     def encode_step(self, frame: VideoInput, state: MemoryState) -> tuple[Encoded, MemoryState]:
         """Run one frame through stem and trunk, without the heads."""
@@ -171,7 +177,8 @@ class PervFormer(nn.Module):
         after = MemoryState(
             *_stack(states), alive.new_zeros(len(alive)), alive, state.position, now
         )
-        return Encoded(tokens, self.norm(x), skip, alive, anew), after
+        seen = sight(inverse_depth, valid, frame.camera)
+        return Encoded(tokens, self.norm(x), skip, alive, seen, anew), after
 
     def _images(
         self, rgb: Tensor, inverse_depth: Tensor, valid: Tensor
@@ -184,7 +191,8 @@ class PervFormer(nn.Module):
 
     def _carry(self, percept: Percept, anew: Tensor, frame: VideoInput, position: Tensor) -> Tensor:
         """Return the positions (B, P, 3) of the probes' objects in one frame."""
-        gain = torch.sigmoid(percept.probe_gain.float()).masked_fill(anew, 1.0)
+        gain = torch.sigmoid(percept.probe_gain.float()) * torch.sigmoid(percept.visible.float())
+        gain = gain.masked_fill(anew, 1.0)
         velocity, measured = percept.probe_velocity.float(), percept.probe_position.float()
         dt = frame.dt.float().clamp(min=0.0)
         return carry(measured, gain, velocity, frame.ego.float(), dt, position)

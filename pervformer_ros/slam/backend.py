@@ -10,7 +10,7 @@ import numpy as np
 
 from pervformer_ros.features import FeatureSet
 from pervformer_ros.frame import CameraModel, Fault, InputError
-from pervformer_ros.geometry import Array, Trajectory, invert, rotation_angle
+from pervformer_ros.geometry import Array, Trajectory, invert
 from pervformer_ros.slam import se3
 from pervformer_ros.slam.abduction import AbductionWatch
 from pervformer_ros.slam.calibration import MAX_PATH, OdometryCalibration
@@ -287,7 +287,7 @@ class SlamBackend:
         step = float(np.linalg.norm(T_nearest_base[:3, 3]))
         gone = max(
             step / (KEYFRAME_STEP * nearest.looking_distance),
-            rotation_angle(T_nearest_base) / KEYFRAME_TURN,
+            se3.rotation_angle(T_nearest_base) / KEYFRAME_TURN,
         )
         few = best is not None and best.inliers < enough
         return gone > (KEYFRAME_LEAST if few else 1.0)

@@ -10,7 +10,8 @@ and so odometry is believed as far as it has proved itself.
 
 import numpy as np
 
-from pervformer_ros.geometry import Array, invert, make_rotation, rotation_vector
+from pervformer_ros.geometry import Array, invert, make_rotation
+from pervformer_ros.slam import se3
 from pervformer_ros.slam.odometry import OdometryNoise, Way
 
 # A shorter way says nothing of a scale; on a longer one errors of turns bend the path, metres.
@@ -70,7 +71,7 @@ class OdometryCalibration:
         seen = float(along @ (T_first_second[:3, :3].T @ T_first_second[:3, 3]))
         variance = float(along @ covariance[3:, 3:] @ along) / chord**2 + SCALE_FLOOR**2
         self._learn(0, np.array([1.0, 0.0, 0.0]), seen / chord - 1.0, variance)
-        turn = rotation_vector(invert(way.T_as_it_came) @ T_first_second)[2]
+        turn = se3.rotation_vector(invert(way.T_as_it_came) @ T_first_second)[2]
         variance = float(covariance[2, 2]) + TURN_FLOOR**2
         self._learn(1, np.array([0.0, way.yaw, way.path]), float(turn), variance)
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from pervformer_ros.geometry import Array, invert, rotation_angle, rotation_vector
+from pervformer_ros.geometry import Array, invert
 from pervformer_ros.slam import se3
 
 # Takes a step of odometry, its path and its turn about base's z, and returns a better step.
@@ -93,8 +93,8 @@ class Odometer:
 
     def _go_on(self, last: Reading, seconds: float, T_odom_base: Array) -> Reading:
         step = invert(last.T_odom_base) @ T_odom_base
-        path, turn = float(np.linalg.norm(step[:3, 3])), rotation_angle(step)
-        yaw = float(rotation_vector(step)[2])
+        path, turn = float(np.linalg.norm(step[:3, 3])), se3.rotation_angle(step)
+        yaw = float(se3.rotation_vector(step)[2])
         self.jumped = (
             path > MAX_SPEED * seconds + JUMP_ALLOWANCE
             or turn > MAX_TURN_RATE * seconds + JUMP_ALLOWANCE

@@ -27,6 +27,11 @@ INLIER_LIMIT = 16.3
 # Cauchy's scale: 95 % efficient where the noise is Gaussian after all.
 CAUCHY_SQUARED = 2.385**2
 FIT_ITERATIONS = 8
+# The noise in the image hardly changes with the pose: it is reckoned anew so many times.
+NOISE_ITERATIONS = 2
+# A fit has settled when a step's squared length, in units of the pose's own error, is below this.
+SETTLED = 1e-4
+MIN_CONDITION = 1e-12
 # Sampling sees at most so many matches of each cell of the image (bucketing, Geiger et al. 2011): a
 # small thing full of texture must not outvote the room behind it.
 CELL_PIXELS = 40
@@ -163,20 +168,27 @@ def _fit(
 ) -> Registration | None:
     """Refine by Gauss-Newton with Cauchy weights; see the module's description for the noise."""
     T = invert(T_camera_keyframe)
-    for _ in range(FIT_ITERATIONS):
-        residuals, jacobians, information = _linearise(matches, camera, noise, T)
-        squared = np.einsum("mi,mij,mj->m", residuals, information, residuals)
+    whitening = np.empty(0)
+    for iteration in range(FIT_ITERATIONS):
+        residuals, projection, points = _project(matches, camera, T)
+        if iteration < NOISE_ITERATIONS:
+            whitening = _whitening(matches, noise, projection, T)
+        residuals = (whitening @ residuals[:, :, None])[:, :, 0]
+        squared = (residuals**2).sum(axis=1)
         inliers = squared < INLIER_LIMIT
         if inliers.sum() < min_inliers:
             return None
         weights = matches.weights * inliers / (1.0 + squared / CAUCHY_SQUARED)
-        weighted = np.einsum("mji,mjk,m->mik", jacobians, information, weights)
-        normal = np.einsum("mij,mjk->ik", weighted, jacobians)
-        if np.linalg.cond(normal) > 1e12:
+        root = np.sqrt(weights)[:, None]
+        jacobian = (_jacobians(whitening @ projection, points) * root[:, :, None]).reshape(-1, 6)
+        normal = jacobian.T @ jacobian
+        eigenvalues = np.linalg.eigvalsh(normal)
+        if eigenvalues[0] < MIN_CONDITION * eigenvalues[-1]:
             return None
-        step = np.linalg.solve(normal, np.einsum("mij,mj->i", weighted, residuals))
+        pull = jacobian.T @ (residuals * root).ravel()
+        step = np.linalg.solve(normal, pull)
         T = T @ se3.exp(step)
-        if np.abs(step).max() < 1e-6:
+        if step @ pull < SETTLED:
             break
     # Where the matches scatter more than the sensors' noise explains, they say less than it claims.
     observed = 3.0 if np.isfinite(matches.depths).mean() > 0.5 else 2.0
@@ -196,33 +208,53 @@ def _without_degenerate(covariance: Array) -> Array:
     return np.asarray((axes * variances) @ axes.T / np.outer(scale, scale))
 
 
-def _linearise(
-    matches: Matches, camera: CameraModel, noise: SensorNoise, T_keyframe_camera: Array
+def _project(
+    matches: Matches, camera: CameraModel, T_keyframe_camera: Array
 ) -> tuple[Array, Array, Array]:
-    """Return residuals (M, 3) of (u, v, depth), Jacobians (M, 3, 6), information (M, 3, 3)."""
-    T_camera_keyframe = invert(T_keyframe_camera)
-    points = transform_points(T_camera_keyframe, matches.points)
+    """Return residuals (M, 3) of (u, v, depth), their derivatives (M, 3, 3) by points, and those.
+
+    The points (M, 3) are those seen from the camera. What has no depth has no residual of it.
+    """
+    points = transform_points(invert(T_keyframe_camera), matches.points)
     x, y, z = points[:, 0], points[:, 1], np.maximum(points[:, 2], 1e-3)
-    predicted = np.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy, z], axis=1)
-    has_depth = np.isfinite(matches.depths)
-    measured = np.column_stack([matches.pixels, np.where(has_depth, matches.depths, z)])
+    residuals = np.empty((len(points), 3))
+    residuals[:, 0] = matches.pixels[:, 0] - (camera.fx * x / z + camera.cx)
+    residuals[:, 1] = matches.pixels[:, 1] - (camera.fy * y / z + camera.cy)
+    residuals[:, 2] = np.where(np.isfinite(matches.depths), matches.depths - z, 0.0)
     projection = np.zeros((len(points), 3, 3))
     projection[:, 0, 0] = camera.fx / z
     projection[:, 0, 2] = -camera.fx * x / z**2
     projection[:, 1, 1] = camera.fy / z
     projection[:, 1, 2] = -camera.fy * y / z**2
     projection[:, 2, 2] = 1.0
-    # A step xi of the camera moves a point, seen from it, by -(rotation x point) - translation.
-    motion = np.zeros((len(points), 3, 6))
-    motion[:, 0, 1], motion[:, 0, 2] = -z, y
-    motion[:, 1, 0], motion[:, 1, 2] = z, -x
-    motion[:, 2, 0], motion[:, 2, 1] = -y, x
-    motion[:, :, 3:] = -np.eye(3)
-    from_point = projection @ T_camera_keyframe[:3, :3]
+    return residuals, projection, points
+
+
+def _jacobians(of_points: Array, points: Array) -> Array:
+    """Return the residuals' derivatives (M, 3, 6) by a step of the camera, from those by points.
+
+    A step xi of the camera moves a point, seen from it, by -(rotation x point) - translation.
+    """
+    x, y, z = points.T[:, :, None]
+    by_x, by_y, by_z = of_points[:, :, 0], of_points[:, :, 1], of_points[:, :, 2]
+    jacobians = np.empty((len(points), 3, 6))
+    jacobians[:, :, 0] = by_y * z - by_z * y
+    jacobians[:, :, 1] = by_z * x - by_x * z
+    jacobians[:, :, 2] = by_x * y - by_y * x
+    jacobians[:, :, 3:] = -of_points
+    return jacobians
+
+
+def _whitening(
+    matches: Matches, noise: SensorNoise, projection: Array, T_keyframe_camera: Array
+) -> Array:
+    """Return what makes the noise (M, 3, 3) of each residual the identity."""
+    from_point = projection @ T_keyframe_camera[:3, :3].T
     covariance = from_point @ matches.point_covariances @ from_point.transpose(0, 2, 1)
     covariance[:, 0, 0] += noise.pixel**2
     covariance[:, 1, 1] += noise.pixel**2
+    has_depth = np.isfinite(matches.depths)
     covariance[:, 2, 2] += np.where(
-        has_depth, noise.depth_variance(np.where(has_depth, matches.depths, z)), NO_DEPTH_VARIANCE
+        has_depth, noise.depth_variance(np.where(has_depth, matches.depths, 1.0)), NO_DEPTH_VARIANCE
     )
-    return measured - predicted, projection @ motion, np.linalg.inv(covariance)
+    return np.linalg.inv(np.linalg.cholesky(covariance))

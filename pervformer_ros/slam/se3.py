@@ -9,7 +9,6 @@ xi. This is gtsam's convention for Pose3, so covariances go into factors as they
 
 import gtsam
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from pervformer_ros.geometry import Array, invert
 
@@ -36,8 +35,20 @@ def normalise(T: Array) -> Array:
     of another, taken by transposing, they grow exponentially: what is fed back must pass here.
     """
     exact: Array = np.array(T, float)
-    exact[:3, :3] = Rotation.from_matrix(T[:3, :3]).as_matrix()
+    R = exact[:3, :3]
+    # One step towards the nearest rotation (Bjorck and Bowie 1971): it squares the error.
+    exact[:3, :3] = 1.5 * R - 0.5 * R @ (R.T @ R)
     return exact
+
+
+def rotation_vector(T: Array) -> Array:
+    """Return the rotation of T as axis times angle, (3,) radians."""
+    return log(T)[:3]
+
+
+def rotation_angle(T: Array) -> float:
+    """Return the angle of the rotation of T, in radians, in [0, pi]."""
+    return float(np.linalg.norm(rotation_vector(T)))
 
 
 def change_frame(covariance: Array, T_new_old: Array) -> Array:

@@ -31,6 +31,7 @@ SEARCH_PIXELS = 6.0
 PLACE_RATIO = 0.9
 # So many groups of matches that agree among themselves are tried against the prediction.
 MAX_HYPOTHESES = 3
+ROWS_AT_A_TIME = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,14 +171,27 @@ class Tracker:
         turn = np.linalg.norm(sigma[:3]) * (1.0 + off_axis**2)
         radius = SEARCH_PIXELS + SEARCH_SIGMAS * focal * np.hypot(shift, turn)
         radius[points[:, 2] <= -SEARCH_SIGMAS * sigma[5]] = 0.0
-        # All pairs: in single precision and in place, for memory is what takes the time.
-        across, down = view.pixels.astype(np.float32).T
-        distance = u.astype(np.float32)[:, None] - across
-        distance *= distance
-        offset = v.astype(np.float32)[:, None] - down
-        offset *= offset
-        distance += offset
-        return np.asarray(distance < (radius**2).astype(np.float32)[:, None])
+        return _within(np.stack([u, v], axis=1), view.pixels, radius)
+
+
+def _within(centres: Array, pixels: Array, radius: Array) -> NDArray[np.bool_]:
+    """Return which pixels (B, 2) are within the radius (A,) of which centres (A, 2)."""
+    # In single precision, in place and a few rows at a time: memory is what takes the time.
+    across, down = np.ascontiguousarray(pixels.T, np.float32)
+    u, v = np.ascontiguousarray(centres.T, np.float32)[:, :, None]
+    limit = (radius**2).astype(np.float32)[:, None]
+    near = np.empty((len(u), len(across)), bool)
+    distance, offset = np.empty((2, ROWS_AT_A_TIME, len(across)), np.float32)
+    for start in range(0, len(u), ROWS_AT_A_TIME):
+        rows = slice(start, start + ROWS_AT_A_TIME)
+        d, o = distance[: len(u[rows])], offset[: len(u[rows])]
+        np.subtract(u[rows], across, out=d)
+        np.subtract(v[rows], down, out=o)
+        d *= d
+        o *= o
+        d += o
+        np.less(d, limit[rows], out=near[rows])
+    return near
 
 
 def fuse(prediction: PoseEstimate, fixes: Sequence[Fix], keyframes: KeyframeMap) -> PoseEstimate:

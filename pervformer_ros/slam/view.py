@@ -33,7 +33,7 @@ class View:
     points: Array
     score: NDArray[np.float32]
     static_probability: NDArray[np.float32]
-    descriptors: NDArray[np.float32]
+    descriptors: NDArray[np.float16]
     place_descriptor: NDArray[np.float32]
 
     @property
@@ -63,6 +63,6 @@ def make_view(
         points=points,
         score=features.score[still],
         static_probability=features.static_probability[still],
-        descriptors=features.descriptors[still].astype(np.float32),
+        descriptors=features.descriptors[still],
         place_descriptor=features.place_descriptor,
     )

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pervformer_ros.model.config import FINE, FINEST
 from pervformer_ros.model.decode import box_iou, centre_to_corners
 from pervformer_ros.model.heads import Percept
 from pervformer_ros.model.sampling import sample_bilinear
@@ -22,7 +23,7 @@ OTHER_PLACE = (3.0, 0.8)  # two frames farther than either show different ones
 WEIGHTS = {
     "heat": 1.0, "box": 2.0, "mask": 1.0, "identity": 0.5, "motion": 1.5, "keypoint": 0.5,
     "descriptor": 0.5, "place": 0.2, "presence": 1.0, "visible": 0.5, "category": 0.5,
-    "probe_box": 2.0, "position": 1.0, "probe_motion": 0.5,
+    "pointing": 0.5, "probe_box": 2.0, "position": 1.0, "probe_motion": 0.5,
 }  # fmt: skip
 
 
@@ -59,6 +60,9 @@ def probe_losses(percept: Percept, batch: Batch) -> dict[str, Tensor]:
                 reduction="none",
             ),
             kept.flatten(),
+        ),
+        "pointing": pointing_loss(
+            percept.probe_attention, batch.dense, asked.body, held & (asked.visible > 0.5)
         ),
         "probe_box": probe_box_loss(percept.probe_box.float(), asked.box, boxed),
         "position": position_loss(percept.probe_position.float(), asked.position, kept),
@@ -194,6 +198,23 @@ def place_loss(place: Tensor, batch: Batch) -> Tensor:
     log_p = torch.log_softmax(logits, dim=1)
     count = same.sum(1)
     return _mean(-(log_p * same).sum(1) / count.clamp(min=1), count > 0)
+
+
+def pointing_loss(attention: Tensor, dense: DenseTargets, body: Tensor, seen: Tensor) -> Tensor:
+    """How little of the probes' attention (B, T, P, h8, w8) is on the objects that they hold.
+
+    Args:
+        attention: sums to 1.
+        dense: tells what each cell shows.
+        body: (B, T, P) that the probes hold, as in ProbeTargets.
+        seen: (B, T, P) bool.
+    """
+    step = FINE // FINEST
+    cells = dense.instance[:, :, step // 2 :: step, step // 2 :: step]  # near each cell's middle
+    mine = cells[:, :, None] == body[..., None, None]
+    seen = seen & mine.any(-1).any(-1)
+    there = (attention.float() * mine).sum((-2, -1))
+    return _mean(-torch.log(there.clamp(min=1e-4)), seen)
 
 
 def probe_box_loss(box: Tensor, target: Tensor, valid: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ def empty_percept() -> Percept:
         probe_motion=torch.zeros(1, PROBES),
         probe_velocity=torch.zeros(1, PROBES, 3),
         probe_gain=torch.zeros(1, PROBES),
+        probe_attention=torch.full((1, PROBES, ROWS, COLUMNS), 1 / (ROWS * COLUMNS)),
         place=torch.ones(1, 1),
     )
 

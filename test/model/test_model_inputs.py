@@ -74,6 +74,7 @@ def test_outputs_have_the_shapes_they_say() -> None:
         "probe_motion": (6,),
         "probe_velocity": (6, 3),
         "probe_gain": (6,),
+        "probe_attention": (6, 8, 12),
         "place": (32,),
     }
 
@@ -103,7 +104,7 @@ def test_what_a_token_knows_comes_out_where_the_token_is() -> None:
     other = tokens.clone()
     other[:, 2 * 6 + 4] += 1.0  # row 2, column 4
     with torch.inference_mode():
-        heat, changed = (model.heads.patches(x, skip)["heat"] for x in (tokens, other))
+        heat, changed = (model.heads.patches(x, skip)[0]["heat"] for x in (tokens, other))
     rows, columns = (heat != changed)[0].any(dim=0).nonzero().unbind(dim=1)
     # Cells 4 and 5 by 8 and 9 are its own; two 3x3 convolutions reach two cells beyond.
     assert (rows.min(), rows.max()) == (4 - 2, 5 + 2)

@@ -69,6 +69,32 @@ def test_pairs_that_are_not_allowed_neither_match_nor_compete():
     assert pairs(thing, twins, allowed=np.zeros((1, 2), bool)) == set()
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.0, 1.0), st.sampled_from([64, 100, 256]))
+def test_however_many_pairs_are_allowed_the_same_ones_match(seed, part, size):
+    """Few are compared one by one, by bits where descriptors are signs; many as a matrix."""
+    rng = np.random.default_rng(seed)
+    first = (rng.integers(0, 2, (40, size)) * 2 - 1) / np.sqrt(size)
+    second = first[rng.permutation(40)] * np.where(rng.random((40, size)) < 0.15, -1, 1)
+    allowed = rng.random((40, 40)) < part
+    for kind in (np.float16, np.float32):
+        ours, theirs = first.astype(kind), second.astype(kind)
+        similarity = np.where(allowed, ours.astype(float) @ theirs.astype(float).T, -1.0)
+        found = pairs(ours, theirs, 0.3, 0.9, allowed)
+        assert clearly_nearest(similarity, 0.81 - 1e-4) <= found
+        assert found <= clearly_nearest(similarity, 0.81 + 1e-4)
+
+
+def clearly_nearest(similarity, squared_ratio):
+    """The pairs of at least 0.3 that are nearer than all others of their row and column."""
+    found = set()
+    for i, j in zip(*np.nonzero(similarity >= 0.3), strict=True):
+        others = np.concatenate([np.delete(similarity[i], j), np.delete(similarity[:, j], i)])
+        if 1 - similarity[i, j] < squared_ratio * (1 - others.max()):
+            found.add((int(i), int(j)))
+    return found
+
+
 def test_empty_sets_match_nothing():
     some, none = signs(np.random.default_rng(7), 5), np.empty((0, 256), np.float16)
     assert pairs(some, none) == pairs(none, some) == pairs(none, none) == set()

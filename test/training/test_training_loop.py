@@ -83,7 +83,7 @@ def test_all_losses_of_the_full_model_are_finite_and_reach_its_weights(shards: P
     _, _, batch = next(batches(shards, 1, 0, 1, 2, 4, 4, (240, 320), model.config))
     percept, _ = learner(batch, learner.init_state(2))
     losses = learner.losses(batch, percept)
-    assert len(losses) == 14
+    assert len(losses) == 15
     torch.stack(list(losses.values())).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -92,9 +92,9 @@ def test_all_losses_of_the_full_model_are_finite_and_reach_its_weights(shards: P
 
 def test_boxes_grow_with_the_image() -> None:
     model = create_model("tiny")
-    before = model.heads.patches(torch.zeros(1, 24, 48), torch.zeros(1, 24, 8, 12))["box"]
+    before = model.heads.patches(torch.zeros(1, 24, 48), torch.zeros(1, 24, 8, 12))[0]["box"]
     rescale_boxes(model, 2.0)
-    after = model.heads.patches(torch.zeros(1, 24, 48), torch.zeros(1, 24, 8, 12))["box"]
+    after = model.heads.patches(torch.zeros(1, 24, 48), torch.zeros(1, 24, 8, 12))[0]["box"]
     torch.testing.assert_close(after, 2 * before)
 
 
