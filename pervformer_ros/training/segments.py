@@ -19,7 +19,10 @@ SKIP = 0.1  # share of frames that are lost on the way
 CHOICES = 4  # streams that one is chosen from
 WORTH_PIXELS = 150  # what an object must show to count in that choice
 # What is seen seldom counts for more in it.
-WORTH = {"pallet_jack": 4.0, "cone": 4.0, "robot": 4.0, "box": 3.0, "roll_cage": 1.5, "person": 1.5}
+WORTH = {
+    "pallet_jack": 4.0, "cone": 4.0, "robot": 4.0, "box": 3.0, "roll_cage": 1.5, "person": 1.5,
+    "pallet": 0.7, "forklift": 0.4,
+}  # fmt: skip
 ON_OBJECT = 0.7  # share of windows that are laid over an object
 
 

@@ -19,12 +19,14 @@ from pervformer_ros.geometry import Array, invert
 from pervformer_ros.model.config import CLASSES, PATCH, PervFormerConfig
 from pervformer_ros.training import correspondence, targets
 from pervformer_ros.training.augment import draw_curtains, draw_look, recolour
+from pervformer_ros.training.clutter import Layer, draw_boxes, render
 from pervformer_ros.training.lives import Lives, ProbeTargets, live
 from pervformer_ros.training.paint import paint
 from pervformer_ros.training.recording import Pool
 from pervformer_ros.training.segments import Segment, Window, draw_segment
 
 PAIRS = 2  # of frames of a chunk, between which points are matched
+CLUTTERED = 0.5  # share of streams in which things of no class are put
 CURTAINS = 0.4  # share of streams in which something is hidden on purpose
 NO_ODOMETRY = 0.1  # share of streams whose camera moves nobody knows how
 # Odometry may be this much off between two frames: rad and m, of a camera in the hand.
@@ -83,9 +85,15 @@ class Stream:
         self.ego[1:] = self.ego[1:] @ _shakes(rng, len(frames) - 1)
         if rng.random() < NO_ODOMETRY:
             self.ego[:] = 0.0
+        self.layers: list[Layer] = []
+        if rng.random() < CLUTTERED:
+            self.layers = self._clutter(clock)
         self.lives: Lives | None = None
         if probes:
-            self.lives = live(rng, segment, clock, self.hidden, self.K, self.T_map_camera, probes)
+            unseen = self.hidden
+            if self.layers:
+                unseen = unseen | np.stack([layer.covered for layer in self.layers])
+            self.lives = live(rng, segment, clock, unseen, self.K, self.T_map_camera, probes)
 
     def chunk(self, start: int, stop: int) -> dict[str, Any]:
         """Return the arrays of the frames from start to before stop."""
@@ -119,19 +127,34 @@ class Stream:
             else ProbeTargets.none(stop - start),
         }
 
+    def _clutter(self, clock: NDArray[np.float32]) -> list[Layer]:
+        """Return what is put into every frame."""
+        recording = self.segment.recording
+        metres = [self.segment.see(recording.metres(int(f))) for f in self.segment.frames]
+        time = clock.astype(np.float64)
+        boxes = draw_boxes(self.rng, metres, self.K, self.T_map_camera, time)
+        views = zip(metres, self.T_map_camera, time, strict=True)
+        return [render(self.rng, boxes, z, self.K, T, float(t)) for z, T, t in views]
+
     def _frame(self, t: int) -> dict[str, Any]:
         segment, look, hidden = self.segment, self._look, self.hidden[t]
         recording, frame = segment.recording, int(segment.frames[t])
         images = (recording.rgb(frame), recording.metres(frame), recording.instance[frame])
         rgb, metres, instance = map(segment.see, images)
-        moves = np.concatenate([[False], recording.moving[frame]])
-        still = ~moves[instance]
+        moving = np.concatenate([[False], recording.moving[frame]])[instance]
         colour = rgb.astype(np.float32) / 255.0
         if look.paint:
             T_map_object = self._mirror @ recording.T_map_object[frame] @ self._mirror
             scene = metres, instance, self.K, self.T_map_camera[t], T_map_object
             colour = paint(look.paint, colour, *scene)
-            rgb = np.asarray(255 * np.clip(colour, 0, 1), np.uint8)
+        if self.layers:
+            layer = self.layers[t]
+            colour = np.where(layer.covered[..., None], layer.rgb, colour)
+            metres = np.where(layer.covered, layer.metres, metres)
+            instance = np.where(layer.covered, 0, instance).astype(instance.dtype)
+            moving = np.where(layer.covered, layer.moving, moving)
+        still = ~moving
+        rgb = np.asarray(255 * np.clip(colour, 0, 1), np.uint8)
         keypoint = targets.corner_cells(rgb, metres, still)
         colour = recolour(self.rng, look, colour)
         colour[hidden] = 0.0
@@ -142,7 +165,7 @@ class Stream:
             "rgb": colour.transpose(2, 0, 1),
             "inverse_depth": inverse[None],
             "depth_valid": valid[None].astype(np.float32),
-            "dense": targets.dense_targets(self.rng, recording, frame, instance, keypoint, hidden),
+            "dense": targets.dense_targets(self.rng, recording, instance, keypoint, hidden, moving),
             "view": correspondence.View(
                 metres,
                 still & ~hidden,

@@ -47,20 +47,20 @@ class DenseTargets(NamedTuple):
 def dense_targets(
     rng: Generator,
     recording: Recording,
-    frame: int,
     instance: NDArray[np.uint16],
     keypoint: NDArray[np.int64],
     hidden: NDArray[np.bool_],
+    moving: NDArray[np.bool_],
 ) -> DenseTargets:
     """Return the targets of a frame.
 
     Args:
         rng: draws the cell that speaks for an object.
-        recording: knows classes and motion.
-        frame: of the recording.
+        recording: knows classes.
         instance: (H, W) as it is seen through the window.
         keypoint: (h8, w8) from `corner_cells`.
         hidden: (H, W) bool, what the model is not shown.
+        moving: (H, W) bool, what moves in the world.
     """
     height, width = instance.shape
     rows, columns = height // FINE, width // FINE
@@ -107,11 +107,11 @@ def dense_targets(
             body[slot], corners[slot] = i + 1, edges
             cells = np.flatnonzero(region)
             cell[slot] = cells[rng.integers(len(cells))]
-    small = shown[FINEST // 2 :: FINEST, FINEST // 2 :: FINEST].astype(np.int64)
-    moves = np.concatenate([[False], recording.moving[frame]])
+    fourth = (slice(FINEST // 2, None, FINEST),) * 2
     return DenseTargets(
-        heat, heat_weight, box, box_weight, body, cell, corners, small,
-        moves[small].astype(np.float32),
+        heat, heat_weight, box, box_weight, body, cell, corners,
+        shown[fourth].astype(np.int64),
+        (moving & ~hidden)[fourth].astype(np.float32),
         (_shrink(hidden.astype(np.float32), FINEST) < 0.3).astype(np.float32),
         np.where(blind > 0, -1, keypoint),
     )  # fmt: skip

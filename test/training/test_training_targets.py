@@ -20,7 +20,8 @@ def targets_of(recording: Recording, frame: int, hidden: np.ndarray | None = Non
     nowhere = np.zeros(instance.shape, bool) if hidden is None else hidden
     keypoint = np.full((30, 40), 64)
     rng = np.random.default_rng(0)
-    return dense_targets(rng, recording, frame, instance, keypoint, nowhere)
+    moving = np.concatenate([[False], recording.moving[frame]])[instance]
+    return dense_targets(rng, recording, instance, keypoint, nowhere, moving)
 
 
 def test_each_object_has_a_peak_of_its_class_and_its_box(recordings: list[Recording]) -> None:
