@@ -69,6 +69,7 @@ class ProbeArrays:
     class_probability: (P, C).
     box: (P, 4) left, top, right, bottom pixels; may reach outside the image.
     position: (P, 3) m in the camera's optical frame.
+    attention: (P, h8, w8) where in the image it looks, sums to 1.
     """
 
     alive: NDArray[np.bool_]
@@ -79,6 +80,7 @@ class ProbeArrays:
     class_probability: Floats
     box: Floats
     position: Floats
+    attention: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -346,4 +348,5 @@ def _probe_arrays(percept: Percept, update: ProbeUpdate, size: tuple[int, int]) 
         class_probability=_array(torch.softmax(percept.probe_classes[0], dim=-1)),
         box=_array(box) * _edges(size),
         position=_array(percept.probe_position[0]),
+        attention=_array(percept.probe_attention[0]),
     )

@@ -17,11 +17,13 @@ def layout() -> rrb.Blueprint:
         ),
         rrb.Spatial2DView(origin=CAMERA, contents=[f"{CAMERA}/depth"], name="Depth"),
         rrb.Spatial2DView(
-            origin=CAMERA, contents=[f"{CAMERA}/image", f"{CAMERA}/probes"], name="Probes"
+            origin=CAMERA,
+            contents=[f"{CAMERA}/{part}" for part in ("image", "attention", "probes")],
+            name="Probes",
         ),
     )
     # Pictures in space would hide what is behind them; depth is a cloud there.
-    flat = ("image", "static_mask", "masks", "objects", "probes")
+    flat = ("image", "static_mask", "masks", "objects", "probes", "attention")
     world = rrb.Spatial3DView(
         origin="map", contents=["map/**", *(f"- {CAMERA}/{part}" for part in flat)], name="Map"
     )

@@ -9,13 +9,14 @@ map                          the corrected world
   odom                       placed by SLAM's correction
     objects                  boxes of what is remembered
     base_link
-      camera                 image, depth, static_mask, objects, masks, probes
+      camera                 image, depth, static_mask, objects, masks, probes, attention
 events                       a line of text each
 probes/presence              what every probe believes, over time
 """
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import rerun as rr
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ class Scene:
         self._log_images(frame, output)
         self._log_objects(output.objects)
         self._log_masks(output)
-        self._log_probes(output.percept.probes)
+        self._log_probes(output.percept.probes, output.static_mask.shape)
         for event in output.events:
             self._log_event(event)
         self._frames += 1
@@ -141,8 +142,8 @@ class Scene:
         painted = paint(output.percept.detections, output.objects, output.static_mask.shape)
         self._stream.log(f"{CAMERA}/masks", rr.SegmentationImage(painted))
 
-    def _log_probes(self, probes: ProbeArrays) -> None:
-        """Log where probes believe their objects to be; what they attend to, the model keeps."""
+    def _log_probes(self, probes: ProbeArrays, shape: tuple[int, ...]) -> None:
+        """Log where probes believe their objects to be, and where they look."""
         alive = np.flatnonzero(probes.alive)
         rectangles = rr.Boxes2D(
             array=probes.box[alive],
@@ -151,12 +152,24 @@ class Scene:
             labels=[f"probe {i} {probes.presence[i]:.2f}" for i in alive],
         )
         self._stream.log(f"{CAMERA}/probes", rectangles)
+        picture = rr.Image(attention(probes, shape), opacity=0.6)
+        self._stream.log(f"{CAMERA}/attention", picture)
         held = np.where(probes.alive, probes.presence, 0.0)
         self._stream.log("probes/presence", rr.Scalars(held))
 
     def _log_event(self, event: Event) -> None:
         line = f"{portrait.sentence(event)} ({event.confidence:.2f})"
         self._stream.log("events", rr.TextLog(line, level=rr.TextLogLevel.INFO))
+
+
+def attention(probes: ProbeArrays, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return a picture (H, W) of where living probes look: 255 where one looks most."""
+    looks = probes.attention[probes.alive]
+    if not len(looks):
+        return np.zeros(shape, np.uint8)
+    strongest = (looks / looks.max(axis=(1, 2), keepdims=True)).max(axis=0)
+    enlarged = cv2.resize(strongest, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.rint(255 * enlarged).astype(np.uint8)
 
 
 def paint(

@@ -23,7 +23,7 @@ from rerun.chunk import RrdReader  # noqa: E402
 from pervformer_ros.viewer.scene import CAMERA, Scene, paint  # noqa: E402
 
 FRAMES = 8
-PER_FRAME = ("image", "depth", "static_mask", "masks", "objects", "probes")
+PER_FRAME = ("image", "depth", "static_mask", "masks", "objects", "probes", "attention")
 
 
 class Recording:
