@@ -46,6 +46,19 @@ class Appearance:
     same: _Gaussian = field(default_factory=lambda: _Gaussian(SAME[0], SAME[1] ** 2))
     different: _Gaussian = field(default_factory=lambda: _Gaussian(DIFFERENT[0], DIFFERENT[1] ** 2))
 
+    @classmethod
+    def of(cls, values: dict[str, dict[str, float]]) -> "Appearance":
+        """Return what `dataclasses.asdict` has made numbers of.
+
+        Raises:
+            ValueError, TypeError, KeyError: if these are no such numbers.
+        """
+        same, different = (
+            _Gaussian(**{name: float(v) for name, v in values[kind].items()})
+            for kind in ("same", "different")
+        )
+        return cls(same, different)
+
     def learn(self, same: Array, different: Array) -> None:
         """Take in similarities (N,) of pairs that are and (M,) that are not one thing."""
         self.same.add(same)

@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from pervformer_ros.geometry import Array, invert
+from pervformer_ros.memory.appearance import Appearance
 from pervformer_ros.memory.events import Event, EventType
 from pervformer_ros.memory.objects import ObjectState, WorldObject
 from pervformer_ros.memory.working_memory import WorkingMemory
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 class SnapshotError(ValueError):
@@ -35,6 +37,7 @@ class Snapshot:
     next_id, next_sequence: the numbers that the next object and the next event get.
     events: the recent ones.
     blockers: where (2,) objects stood on corridors, in map, by the corridor's name and object id.
+    looks: what it says that two embeddings of this model are alike.
     odometer: metres driven. T_map_odom: where odom was in the map; objects and events are in odom.
     state: the neural state by tensor name.
     """
@@ -46,6 +49,7 @@ class Snapshot:
     next_sequence: int
     events: list[Event]
     blockers: dict[str, dict[int, Array]]
+    looks: Appearance
     odometer: float
     T_map_odom: Array
     state: dict[str, NDArray[Any]]
@@ -63,6 +67,7 @@ class Snapshot:
             memory.log.next_sequence,
             memory.log.recent(),
             memory.paths.blockers,
+            deepcopy(memory.map.looks),
             memory.map.drift.odometer,
             memory.T_map_odom,
             state,
@@ -82,6 +87,7 @@ class Snapshot:
             thing.resting_since_ns = None
             thing.shift(T)
         memory.map.restore(objects, self.next_id, self.odometer)
+        memory.map.looks = deepcopy(self.looks)
         memory.paths.restore(self.blockers)
         memory.log.restore(self.events, self.next_sequence)
 
@@ -105,6 +111,7 @@ class Snapshot:
                 name: {str(i): place.tolist() for i, place in places.items()}
                 for name, places in self.blockers.items()
             },
+            "looks": asdict(self.looks),
             "odometer": self.odometer,
             "T_map_odom": self.T_map_odom.tolist(),
         }
@@ -141,6 +148,7 @@ class Snapshot:
                     int(header["next_sequence"]),
                     [_event_from_json(e) for e in header["events"]],
                     _blockers_from_json(header["blockers"]),
+                    Appearance.of(header["looks"]),
                     float(header["odometer"]),
                     _array(header["T_map_odom"], (4, 4)),
                     load(archive.read("state.safetensors")),

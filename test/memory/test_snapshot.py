@@ -24,6 +24,7 @@ from pervformer_ros.memory import (
     WorkingMemory,
     WorldObject,
 )
+from pervformer_ros.memory.appearance import Appearance
 
 vectors = arrays(float, 3, elements=st.floats(-1e6, 1e6))
 float32s = st.floats(-1e6, 1e6, width=32)
@@ -77,6 +78,7 @@ states = st.dictionaries(
     arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(0, 4))) | arrays(bool, 3),
     max_size=3,
 )
+numbers = {"mean": st.floats(-1, 1), "variance": st.floats(0, 1), "weight": st.floats(1, 1e3)}
 snapshots = st.builds(
     Snapshot,
     model=words,
@@ -85,6 +87,12 @@ snapshots = st.builds(
     objects=st.lists(objects, max_size=4, unique_by=lambda o: o.id),
     next_sequence=st.integers(1, 2**63),
     events=st.lists(events, max_size=4),
+    looks=st.builds(
+        Appearance.of,
+        st.fixed_dictionaries(
+            {kind: st.fixed_dictionaries(numbers) for kind in ("same", "different")}
+        ),
+    ),
     blockers=st.dictionaries(
         words, st.dictionaries(st.integers(0, 2**32 - 1), vectors.map(lambda v: v[:2])), max_size=2
     ),
@@ -234,7 +242,7 @@ def test_a_memory_of_another_model_is_refused_with_both_names(saved):
 
 def test_another_version_is_refused_with_both_numbers(saved):
     rewrite(saved, version=7)
-    assert "is of version 7, this reads 2: save it again" in refusal(Snapshot.read, saved, "small")
+    assert "is of version 7, this reads 3: save it again" in refusal(Snapshot.read, saved, "small")
 
 
 @pytest.mark.parametrize(
