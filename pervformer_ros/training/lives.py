@@ -48,6 +48,10 @@ class ProbeTargets(NamedTuple):
     position: Values  # float32 (T, P, 3) m in the camera frame
     motion: Values  # float32 (T, P)
 
+    def between(self, start: int, stop: int) -> "ProbeTargets":
+        """Return the frames from start to before stop."""
+        return ProbeTargets(*(x[start:stop] for x in self))
+
     @classmethod
     def none(cls, frames: int) -> "ProbeTargets":
         """Return the targets of a model without probes."""
@@ -63,16 +67,6 @@ class ProbeTargets(NamedTuple):
         return cls(*(a.copy() for a in arrays))
 
 
-class Lives(NamedTuple):
-    """ProbeTargets of a whole stream."""
-
-    targets: ProbeTargets
-
-    def between(self, start: int, stop: int) -> ProbeTargets:
-        """Return the frames from start to before stop."""
-        return ProbeTargets(*(x[start:stop] for x in self.targets))
-
-
 def live(
     rng: Generator,
     segment: Segment,
@@ -81,7 +75,7 @@ def live(
     K: Array,
     T_map_camera: Array,
     probes: int,
-) -> Lives:
+) -> ProbeTargets:
     """Let the probes of a stream live.
 
     Args:
@@ -126,7 +120,7 @@ def live(
             box = boxes[t, i] if seen else _outline(segment, frames[t], i, K, T_map_camera[t])
             if box is not None:
                 out.box[t, p], out.box_valid[t, p] = box, True
-    return Lives(out)
+    return out
 
 
 def _seen(segment: Segment, hidden: Bools) -> tuple[NDArray[np.int64], Floats]:

@@ -20,7 +20,7 @@ from pervformer_ros.model.config import CLASSES, PATCH, PervFormerConfig
 from pervformer_ros.training import correspondence, targets
 from pervformer_ros.training.augment import draw_curtains, draw_look, recolour
 from pervformer_ros.training.clutter import Layer, draw_boxes, render
-from pervformer_ros.training.lives import Lives, ProbeTargets, live
+from pervformer_ros.training.lives import ProbeTargets, live
 from pervformer_ros.training.paint import paint
 from pervformer_ros.training.recording import Pool
 from pervformer_ros.training.segments import Segment, Window, draw_segment
@@ -88,7 +88,7 @@ class Stream:
         self.layers: list[Layer] = []
         if rng.random() < CLUTTERED:
             self.layers = self._clutter(clock)
-        self.lives: Lives | None = None
+        self.lives: ProbeTargets | None = None
         if probes:
             unseen = self.hidden
             if self.layers:

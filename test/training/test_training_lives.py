@@ -18,7 +18,7 @@ def lives_of(recording: Recording, seed: int, mirrored: bool = False) -> ProbeTa
     segment = Segment(recording, np.arange(len(recording)), WHOLE, mirrored)
     stream = Stream(np.random.default_rng(seed), segment, PROBES)
     assert stream.lives is not None
-    return stream.lives.targets
+    return stream.lives
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -55,7 +55,7 @@ def test_positions_project_into_boxes_of_what_is_seen(recordings: list[Recording
         segment = Segment(recording, np.arange(len(recording)), WHOLE, mirrored)
         stream = Stream(np.random.default_rng(3), segment, PROBES)
         assert stream.lives is not None
-        t = stream.lives.targets
+        t = stream.lives
         # The middle of what is partly outside the image may be outside its visible box.
         inside = (t.visible > 0) & (np.abs(t.box[..., :2] - 0.5) < 0.3).all(axis=-1)
         position, box = t.position[inside], t.box[inside]
