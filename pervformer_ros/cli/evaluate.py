@@ -104,18 +104,22 @@ def evaluate_remembering(
     pose: Annotated[str, typer.Option(help="What corrects odometry: slam or odometry.")] = "slam",
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Cut each off after.")] = None,
     rate: Annotated[int, typer.Option(help="Images per second of the truth: 15, 5 or 3.")] = 15,
+    tuning: Annotated[
+        bool, typer.Option("--development", help="Take seeds that are not held out, to tune on.")
+    ] = False,
     checkpoint: Annotated[str, typer.Option(help=CHECKPOINT_HELP)] = "",
     model: Annotated[Size, typer.Option(help=SIZE_HELP)] = Size.small,
 ) -> None:
     """Judge events and remembered objects, told by the truth's percepts and by the model's."""
     from pervformer_ros.evaluation.episodes import parse_seeds
-    from pervformer_ros.evaluation.memory.suite import evaluate_memory
+    from pervformer_ros.evaluation.memory.suite import development, evaluate_memory
     from pervformer_ros.evaluation.perception.suite import held_out
     from pervformer_ros.evaluation.table import as_table
     from pervformer_ros.pipeline import PipelineConfig
 
     with clear_errors(), progress_bar("evaluate memory") as progress:
-        episodes = held_out(scenarios, parse_seeds(seeds))
+        chosen = development if tuning else held_out
+        episodes = chosen(scenarios, parse_seeds(seeds))
         config = PipelineConfig(checkpoint, model.value)
         rows = evaluate_memory(
             sources.split(","), episodes, out, config, pose, seconds, rate, progress

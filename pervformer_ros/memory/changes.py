@@ -9,6 +9,7 @@ import numpy as np
 
 from pervformer_ros.frame import NANOSECONDS
 from pervformer_ros.geometry import Array
+from pervformer_ros.memory.belief import confidence, place_belief
 from pervformer_ros.memory.classes import prior_of
 from pervformer_ros.memory.events import NOWHERE, Event, EventType
 from pervformer_ros.memory.objects import BIAS_SIGMA, WorldObject
@@ -35,6 +36,12 @@ LEAST_TOGETHER = 3
 UNSEEN_BELIEF = 0.7
 # A thing is told of when its place is known to this (metres), or to this share of its distance.
 PLACE_SIGMA, PLACE_SHARE = 0.5, 0.1
+# Or, of a long one, to this share of its length.
+LENGTH_PLACE = 0.35
+# Log-odds of motion below which a thing that was seen once rests where it is.
+SURELY_RESTS = -1.0
+# And how much less sure that place is than one that was seen for longer, metres.
+FIRST_SIGHT_M = 0.2
 
 
 class Changes:
@@ -45,24 +52,35 @@ class Changes:
         events = []
         for thing in sighted:
             away = float(np.linalg.norm((thing.position - eye)[:2]))
-            known = thing.sigma <= max(PLACE_SIGMA, PLACE_SHARE * away)
+            least = max(PLACE_SIGMA, LENGTH_PLACE * thing.prior.length)
+            known = thing.sigma <= max(least, PLACE_SHARE * away)
             if thing.confirmed and not thing.announced and known:
-                events.append(_appear(thing, stamp_ns))
+                events.append(_weighed(_appear(thing, stamp_ns), thing, eye))
         return events
 
     def disappear(self, thing: WorldObject, stamp_ns: int) -> Event:
-        """Tell that the home of a thing is empty."""
+        """Tell that the home of a thing is empty, which was near enough to be looked through."""
         home = thing.home if thing.has_home else thing.position
-        return replace(
-            _event(stamp_ns, EventType.REMOVED, thing, home, NOWHERE), confidence=1 - thing.score
-        )
+        event = _event(stamp_ns, EventType.REMOVED, thing, home, NOWHERE)
+        belief = 1 - thing.score
+        return replace(event, confidence=confidence(EventType.REMOVED, belief))
 
     def watch(
-        self, sighted: Iterable[WorldObject], known: dict[int, WorldObject], stamp_ns: int
+        self,
+        sighted: Iterable[WorldObject],
+        known: dict[int, WorldObject],
+        eye: Array,
+        stamp_ns: int,
     ) -> list[Event]:
-        """Return what the certain ones of the sighted objects were seen to do."""
+        """Return what the certain ones of the sighted objects were seen to do from an eye (3,)."""
         events: list[Event] = []
+        sighted = list(sighted)
         certain = [o for o in sighted if o.confirmed]
+        for thing in sighted:
+            # Where it stood when it was seen first counts, should it set off before it is certain.
+            if not thing.confirmed and not thing.has_home and thing.motion < SURELY_RESTS:
+                thing.settle()
+                thing.home_sigma += FIRST_SIGHT_M
         for thing in certain:
             told: list[Event] = []
             if thing.moving:
@@ -72,7 +90,7 @@ class Changes:
                 self._resting(thing, known, stamp_ns, told)
             if told and not thing.announced:
                 told.insert(0, _appear(thing, stamp_ns))
-            events += told
+            events += [_weighed(event, thing, eye) for event in told]
         return events
 
     def _moving(
@@ -175,6 +193,15 @@ class Changes:
 def _appear(thing: WorldObject, stamp_ns: int) -> Event:
     thing.announced = True
     return _event(stamp_ns, EventType.APPEARED, thing, NOWHERE, thing.position)
+
+
+def _weighed(event: Event, thing: WorldObject, eye: Array) -> Event:
+    """Return an event with the confidence that it is right, place and all, seen from an eye."""
+    sets_off = event.type is EventType.STARTED_MOVING
+    place, sigma = (thing.home, thing.home_sigma) if sets_off else (event.to_position, thing.sigma)
+    away = float(np.linalg.norm((place - eye)[:2]))
+    belief = event.confidence * place_belief(sigma, away)
+    return replace(event, confidence=confidence(event.type, belief))
 
 
 def _leads(other: WorldObject, thing: WorldObject) -> bool:

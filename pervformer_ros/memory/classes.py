@@ -13,6 +13,7 @@ class ClassPrior:
     speed: metres per second, the fastest it moves or is moved.
     moves_alone: it needs nobody to move it.
     carries: it may be the cause that other things move.
+    ragged: metres by which its middle may lie beside that of a box that fits what is seen of it.
     """
 
     length: float
@@ -21,14 +22,15 @@ class ClassPrior:
     speed: float
     moves_alone: bool = False
     carries: bool = False
+    ragged: float = 0.0
 
 
 UNKNOWN = ClassPrior(0.6, 0.6, 0.8, 1.5)
 PRIORS = {
-    "person": ClassPrior(0.5, 0.5, 1.75, 1.8, moves_alone=True, carries=True),
+    "person": ClassPrior(0.5, 0.5, 1.75, 1.8, moves_alone=True, carries=True, ragged=0.08),
     # Without most of its forks, which are low, thin, and often under a load.
-    "forklift": ClassPrior(2.5, 1.1, 2.2, 2.2, moves_alone=True, carries=True),
-    "pallet_jack": ClassPrior(1.7, 0.55, 1.2, 1.8, carries=True),
+    "forklift": ClassPrior(2.5, 1.1, 2.2, 2.2, moves_alone=True, carries=True, ragged=0.25),
+    "pallet_jack": ClassPrior(1.7, 0.55, 1.2, 1.8, carries=True, ragged=0.15),
     # EN 13698-1, with what stands on it.
     "pallet": ClassPrior(1.2, 0.8, 1.1, 2.2),
     "box": ClassPrior(0.55, 0.4, 0.37, 1.8),

@@ -28,6 +28,8 @@ SEEN, SEEN_THROUGH = 1.2, -0.8
 LEAST_EXISTENCE, MOST_EXISTENCE = -4.0, 4.0
 # Motion as log-odds: how much of it is kept from image to image, and where it is cut off.
 MOTION_KEPT, MOST_MOTION = 0.75, 4.0
+# Metres: what is no farther from its home than this has not left it yet.
+HOME_M = 0.12
 # How much one more sighting changes what a thing is thought to look like.
 LOOKS_GAIN = 0.1
 
@@ -159,6 +161,11 @@ class WorldObject:
     def has_home(self) -> bool:
         """Whether it was ever seen at rest."""
         return bool(np.isfinite(self.home).all())
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether it is where it was last seen at rest, as far as can be told."""
+        return self.has_home and bool(np.linalg.norm(self.position - self.home) < HOME_M)
 
     @property
     def prior(self) -> ClassPrior:

@@ -11,6 +11,7 @@ import numpy as np
 
 from pervformer_ros.frame import NANOSECONDS, Frame
 from pervformer_ros.geometry import Array, invert, transform_points
+from pervformer_ros.memory.belief import confidence
 from pervformer_ros.memory.events import NOWHERE, Event, EventType
 from pervformer_ros.memory.objects import ObjectState, WorldObject
 from pervformer_ros.memory.visibility import look_at, sample_depth
@@ -34,6 +35,8 @@ STRIDE = 4
 # and be out of it by this much more to have left it; the doubt must be, or counts as, at most the
 # last; metres.
 INTO_M, OUT_OF_M, MOST_DOUBT_M = 0.06, 0.1, 0.6
+# Belief that what depth alone shows is there.
+BELIEF = 0.7
 # How long a piece counts as seen, seconds.
 FRESH_S = 60.0
 
@@ -79,6 +82,22 @@ class Corridor:
             s, d = (points - start) @ along, np.abs((points - start) @ (-along[1], along[0]))
             inside = np.maximum(inside, np.minimum(self.half_width - d, np.minimum(s, length - s)))
         return inside
+
+    def overlap(self, points: Array) -> float:
+        """Return how far the convex hull of points (K, 2) would have to shift to leave the strip.
+
+        Metres; negative where it is outside, then by how much.
+        """
+        most = -np.inf
+        for start, end in pairwise(self.centre_line):
+            length = float(np.linalg.norm(end - start))
+            if length < 1e-9:
+                continue
+            along = (end - start) / length
+            s, d = (points - start) @ along, (points - start) @ (-along[1], along[0])
+            across = min(self.half_width - d.min(), self.half_width + d.max())
+            most = max(most, min(across, s.max(), length - s.min()))
+        return float(most)
 
     def pieces(self) -> Array:
         """Return the middles (N, 2) of its pieces."""
@@ -227,9 +246,11 @@ class PathWatch:
                 left.append((number, watch.blockers.pop(number)))
         for number, footprint in footprints.items():
             thing = known[number]
-            depth = float(watch.corridor.depth_inside(footprint).max())
+            depth = watch.corridor.overlap(footprint)
             out = OUT_OF_M + min(thing.sigma, MOST_DOUBT_M)
-            at_rest = not thing.moving and not thing.in_motion
+            # What is about to set off stands there still.
+            leaves = thing.moving and not thing.is_at_home
+            at_rest = not leaves and not thing.in_motion
             if at_rest and depth > INTO_M + thing.sigma and thing.sigma < MOST_DOUBT_M:
                 watch.blockers[number] = footprint.mean(axis=0)
             elif number in watch.blockers and depth < -out:
@@ -344,7 +365,7 @@ def _event(
         type=kind,
         object_id=number,
         label="" if thing is None else thing.label,
-        confidence=0.7 if thing is None else max(0.5, thing.score),
+        confidence=confidence(kind, BELIEF if thing is None else max(BELIEF, thing.score)),
         from_position=NOWHERE if kind is EventType.PATH_BLOCKED else here,
         to_position=here if kind is EventType.PATH_BLOCKED else NOWHERE,
         path_name=name,

@@ -18,6 +18,7 @@ from pervformer_ros.memory.objects import Sighting
 # A thing needs so many pixels with depth, well inside its mask, to be placed by them.
 LEAST_PIXELS = 20
 EDGE_PX = 1
+STRIP_DEPTH_M = 1.0
 # More points than these say nothing new about a footprint.
 MOST_POINTS = 250
 # The middle of a thing is known no better than this from one image, metres.
@@ -35,7 +36,15 @@ TILT_SIGMA = 0.002
 FARTHEST_M = 35.0
 # How much things of a class differ in height, as a share of it.
 HEIGHT_SHARE = 0.04
+# And where along its length its highest part is, as a share of that.
+TOP_SHARE = 0.15
 NARROW_M = 1.0
+# Depth above a box that is nearer than this share of a distance hides the top of what is there.
+NEARER = 0.85
+# What stands before a thing is nearer by this (metres) along so much of a side of its box.
+BEFORE_M, BESIDE = 0.4, 0.4
+# Directions more alike than this (cosine) are the same side of a thing.
+ACROSS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +129,9 @@ def place_sightings(
     return sightings
 
 
-def fit_footprint(points: Array, camera: Array, prior: ClassPrior, cut: bool) -> _Footprint:
+def fit_footprint(
+    points: Array, camera: Array, prior: ClassPrior, cut: Array | None = None
+) -> _Footprint:
     """Fit a rectangle of a class's size to what is seen of a thing from above.
 
     Of a thing the two faces towards the camera are seen: of all headings the one is taken with
@@ -130,7 +141,8 @@ def fit_footprint(points: Array, camera: Array, prior: ClassPrior, cut: bool) ->
         points: (K, 2) metres.
         camera: (2,) where it is seen from.
         prior: the class.
-        cut: whether part of it lies outside the image.
+        cut: (2,) of unit length, to which side it goes on beyond the image's edge; zero for both
+            sides, None where all of it lies in the image.
     """
     headings = HEADINGS if abs(prior.length - prior.width) > 0.05 else HEADINGS[:12]
     axes = np.stack([np.cos(headings), np.sin(headings)], axis=1)
@@ -143,6 +155,12 @@ def fit_footprint(points: Array, camera: Array, prior: ClassPrior, cut: bool) ->
     size = np.maximum(typical, extent)
     below, above = eye < low, eye > high
     middle = np.where(below, low + size / 2, np.where(above, high - size / 2, (low + high) / 2))
+    if cut is not None:
+        # What is looked at straight ends where it is seen to end, and goes on at the image's edge.
+        goes_on = np.stack([axes, axes[:, ::-1] * (-1, 1)]) @ cut
+        straight_at = ~(below | above)
+        middle = np.where(straight_at & (goes_on > ACROSS), low + size / 2, middle)
+        middle = np.where(straight_at & (goes_on < -ACROSS), high - size / 2, middle)
     near = np.where(below, low, np.where(above, high, np.inf))
     face = np.abs(along - near[..., None]).min(axis=0)
     beyond = (extent - typical).clip(min=0)
@@ -151,13 +169,13 @@ def fit_footprint(points: Array, camera: Array, prior: ClassPrior, cut: bool) ->
     straight = before[::-1] / np.maximum(np.hypot(*before), 1e-6)
     short = straight * (typical - extent).clip(min=0)
     cost = face.clip(max=ODD_M).mean(axis=1) + beyond.sum(axis=0)
-    cost = cost + (0.1 if cut else 0.3) * short.sum(axis=0)
+    cost = cost + (0.3 if cut is None else 0.1) * short.sum(axis=0)
     best = int(np.argmin(cost))
     heading = float(headings[best])
     R = np.array([[axes[best, 0], -axes[best, 1]], [axes[best, 1], axes[best, 0]]])
     faces_camera = below[:, best] | above[:, best]
     lacking = (typical - extent).clip(min=0)[:, best]
-    sigma = np.hypot(LEAST_SIGMA, np.where(faces_camera & (not cut), 0.15, 0.4) * lacking)
+    sigma = np.hypot(LEAST_SIGMA, np.where(faces_camera & (cut is None), 0.15, 0.4) * lacking)
     return _Footprint(R @ middle[:, best], size[:, best], heading, sigma)
 
 
@@ -170,7 +188,7 @@ def _by_surface(
     prior: ClassPrior,
 ) -> tuple[Array, Array, Array, float] | None:
     world = transform_points(T_odom_camera, points)
-    cut = bool(box[0] < 2 or box[2] > frame.camera.width - 2)
+    cut = _cut_side(frame, T_odom_camera, box, float(np.median(points[:, 2])))
     found = fit_footprint(world[:, :2], T_odom_camera[:2, 3], prior, cut)
     low, high = np.percentile(world[:, 2], (2, 98))
     if box[1] < 2:  # its top is above the image
@@ -182,11 +200,36 @@ def _by_surface(
     distance = float(np.median(points[:, 2]))
     position = np.array([*found.middle, (low + high) / 2])
     covariance = np.zeros((3, 3))
-    covariance[:2, :2] = found.covariance + (0.01 * distance) ** 2 * np.eye(2)
+    rough = np.hypot(0.01 * distance, prior.ragged)
+    covariance[:2, :2] = found.covariance + rough**2 * np.eye(2)
     covariance[2, 2] = LEAST_SIGMA**2
     if not stands:  # its foot is hidden, and so may be one of its sides
         covariance += HIDDEN_SIGMA**2 * np.eye(3)
     return position, covariance, size, found.heading
+
+
+def _cut_side(
+    frame: Frame, T_odom_camera: Array, box: NDArray[np.float32], distance: float
+) -> Array | None:
+    """Return to which side (2,) of the world what is in a box goes on, as fit_footprint.
+
+    There the image ends, or something nearer than the distance stands before it.
+    """
+    assert frame.depth is not None
+    first, top, last, bottom = (round(float(v)) for v in box)
+    rows = frame.depth[top:bottom]
+
+    def hides(columns: slice) -> bool:
+        beside = rows[:, columns]
+        nearer = (beside > 0) & (beside < distance - BEFORE_M)
+        return beside.size > 0 and float(nearer.mean()) > BESIDE
+
+    left = first < 2 or hides(slice(max(first - 4, 0), max(first - 1, 0)))
+    right = last > frame.camera.width - 2 or hides(slice(last + 1, last + 4))
+    if not (left or right):
+        return None
+    rightwards = T_odom_camera[:2, 0] / np.linalg.norm(T_odom_camera[:2, 0])
+    return np.asarray((float(right) - float(left)) * rightwards)
 
 
 def _by_contact(
@@ -235,7 +278,7 @@ def _by_height(
     farthest = min(frame.camera.fy * prior.height / (bottom - top), FARTHEST_M)
     nearest = min(float(np.percentile(frame.depth[::8, ::8], 95)), 0.9 * farthest)
     distance, sigma = (nearest + farthest) / 2, 0.3 * (farthest - nearest) + 0.1 * farthest
-    by_top = _distance_by_top(frame, T_odom_camera, floor, (left + right) / 2, top, prior)
+    by_top = _distance_by_top(frame, T_odom_camera, floor, box, prior)
     if by_top is not None and by_top[1] < sigma:
         distance, sigma = float(np.clip(by_top[0], nearest, farthest)), by_top[1]
     uv = np.array([[(left + right) / 2 - 0.5, (top + bottom) / 2 - 0.5]])
@@ -251,22 +294,35 @@ def _by_height(
 
 
 def _distance_by_top(
-    frame: Frame, T_odom_camera: Array, floor: float, u: float, top: float, prior: ClassPrior
+    frame: Frame, T_odom_camera: Array, floor: float, box: NDArray[np.float32], prior: ClassPrior
 ) -> tuple[float, float] | None:
     """Return along the optical axis how far away a thing is whose top is seen above the camera.
 
-    And how sure that is, metres; None where its class is not taller than the camera's mast, or so
-    long that another part of it may be what is seen.
+    And how sure that is, metres; None where its class is not taller than the camera's mast, or
+    where something nearer hides its top.
     """
+    u, top = float(box[0] + box[2]) / 2, float(box[1])
     rise = floor + prior.height - float(T_odom_camera[2, 3])
     ray = frame.camera.back_project(np.array([[u - 0.5, top - 0.5]]), np.ones(1))
     up = float((ray @ T_odom_camera[:3, :3].T)[0, 2])
-    if rise < 0.3 or up < 0.01 or prior.length > NARROW_M:
+    if rise < 0.3 or up < 0.01:
         return None
     distance = rise / up
+    # Narrow things are seen whole or hardly at all; of long ones, a part shows under a shelf.
+    if prior.length > NARROW_M and _hidden_above(frame, box, distance):
+        return None
     by_pixel = np.hypot(CONTACT_SIGMA_PX / frame.camera.fy, TILT_SIGMA) * distance**2 / rise
     by_height = HEIGHT_SHARE * prior.height * distance / rise
-    return distance, float(np.hypot(by_pixel, by_height))
+    return distance, float(np.hypot(np.hypot(by_pixel, by_height), TOP_SHARE * prior.length))
+
+
+def _hidden_above(frame: Frame, box: NDArray[np.float32], distance: float) -> bool:
+    """Return whether something nearer than a distance ends where a box begins."""
+    assert frame.depth is not None
+    left, top, right = (round(float(v)) for v in box[:3])
+    third = (right - left) // 3  # a head is above the middle
+    above = frame.depth[max(top - 4, 0) : max(top - 1, 0), left + third : right - third]
+    return above.size > 0 and float(((above > 0) & (above < NEARER * distance)).mean()) > 0.5
 
 
 def _beyond_depth(frame: Frame, box: NDArray[np.float32], distance: float) -> bool:
@@ -278,7 +334,7 @@ def _beyond_depth(frame: Frame, box: NDArray[np.float32], distance: float) -> bo
     left, top, right, bottom = (round(float(v)) for v in box)
     inside = frame.depth[top:bottom, left:right]
     below = frame.depth[bottom + 1 : bottom + 4, left:right]
-    before = float(((below > 0) & (below < 0.85 * distance)).mean()) if below.size else 0.0
+    before = float(((below > 0) & (below < NEARER * distance)).mean()) if below.size else 0.0
     return inside.size > 0 and float((inside == 0).mean()) > 0.6 and before < 0.5
 
 
@@ -291,11 +347,17 @@ def _surface(frame: Frame, mask: NDArray[np.bool_], box: NDArray[np.float32]) ->
     window = np.ascontiguousarray(mask[top:bottom, left:right], np.uint8)
     if window.size == 0:
         return None
-    inside = cv2.erode(window, kernel) > 0
     depth = frame.depth[top:bottom, left:right]
-    rows, columns = np.nonzero(inside & (depth > 0))
+    rows, columns = np.nonzero((cv2.erode(window, kernel) > 0) & (depth > 0))
     if len(rows) < LEAST_PIXELS:
-        return None
+        # What is thin, or shows as a strip, is all edge: take what is not far off its middle depth.
+        known = (window > 0) & (depth > 0)
+        if np.count_nonzero(known) < LEAST_PIXELS:
+            return None
+        middle = float(np.median(depth[known]))
+        rows, columns = np.nonzero(known & (np.abs(depth - middle) < STRIP_DEPTH_M))
+        if len(rows) < LEAST_PIXELS / 2:  # half of it lies far before the other half
+            return None
     step = -(-len(rows) // MOST_POINTS)
     rows, columns = rows[::step], columns[::step]
     uv = np.stack([columns + left, rows + top], axis=1).astype(float)

@@ -84,7 +84,7 @@ class WorkingMemory:
         # Tell what became certain with this image, and what things were seen to do
         eye = (T_odom_base @ frame.T_base_camera)[:3, 3]
         events = self._changes.appear(self.map.sighted, eye, frame.stamp_ns)
-        events += self._changes.watch(self.map.sighted, self.map.objects, frame.stamp_ns)
+        events += self._changes.watch(self.map.sighted, self.map.objects, eye, frame.stamp_ns)
         # Let go of what the camera sees through
         gone = self.map.look(frame, T_odom_base @ frame.T_base_camera)
         events += [self._changes.disappear(o, frame.stamp_ns) for o in gone if o.announced]

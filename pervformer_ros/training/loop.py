@@ -92,9 +92,7 @@ class Trainer:
         self.average.load_state_dict(model.state_dict())
         seen = config.window[0] // config.shrink, config.window[1] // config.shrink
         self.learner = Learner(self.model, seen)
-        self.optimiser = torch.optim.AdamW(
-            _groups(self.model, config.weight_decay), config.learning_rate, (0.9, 0.98)
-        )
+        self.optimisers = _optimisers(self.model, config.learning_rate, config.weight_decay)
         self.round = self.step = 0
         self.seconds = 0.0
         self._resume()
@@ -139,19 +137,21 @@ class Trainer:
         config = self.config
         rate = config.learning_rate * min(1.0, (self.step + 1) / WARM_UP)
         rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share))
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
         kind = torch.device(config.device).type
         precision = torch.autocast(kind, torch.bfloat16) if config.bf16 else nullcontext()
         with precision:
             percept, state = self.learner(batch, state)
         losses = self.learner.losses(batch, percept)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         total(losses).backward()
         self._share_gradients()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         if torch.isfinite(norm):
-            self.optimiser.step()
+            for optimiser in self.optimisers:
+                optimiser.step()
         self.step += 1
         decay = min(config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -214,7 +214,7 @@ class Trainer:
             {
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                "optimisers": [o.state_dict() for o in self.optimisers],
                 "round": self.round,
                 "step": self.step,
                 "seconds": self.seconds,
@@ -252,7 +252,8 @@ class Trainer:
         run = torch.load(path, map_location=self.config.device, weights_only=True)
         self.model.load_state_dict(run["model"])
         self.average.load_state_dict(run["average"])
-        self.optimiser.load_state_dict(run["optimiser"])
+        for optimiser, state in zip(self.optimisers, run["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
         self.round, self.step, self.seconds = run["round"], run["step"], run["seconds"]
 
 
@@ -274,14 +275,26 @@ def rescale_boxes(model: PervFormer, factor: float) -> None:
         patches.out.bias[start : start + patches.sizes["box"]] += math.log(factor)
 
 
-def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Decay matrices alone: not norms, biases, learned tokens, or the recurrence's decay rates."""
-    matrices = [
-        p for n, p in model.named_parameters() if p.ndim >= 2 and n.endswith((".weight", ".w"))
+def _optimisers(model: nn.Module, rate: float, decay: float) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices of the trunk, AdamW for all else.
+
+    Muon (Jordan 2024) orthogonalises each step; scaled as AdamW's steps are (Liu 2025), both take
+    the same learning rate. Convolutions, norms, biases, learned tokens, the recurrence's decay
+    rates and last layers are AdamW's; of these, weights of layers alone decay.
+    """
+    hidden: list[Tensor] = []
+    weights: list[Tensor] = []
+    rest: list[Tensor] = []
+    for name, p in model.named_parameters():
+        if p.ndim == 2 and name.startswith("blocks.") and name.endswith(".weight"):
+            hidden.append(p)
+        else:
+            (weights if p.ndim >= 2 and name.endswith((".weight", ".w")) else rest).append(p)
+    groups = [{"params": weights, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
+    return [
+        torch.optim.Muon(hidden, rate, decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(groups, rate, (0.9, 0.98)),
     ]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    return [{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
 
 
 def _to(batch: Any, device: str) -> Any:

@@ -53,3 +53,16 @@ def test_points_are_inside_by_their_distance_to_the_edge():
     aisle = Corridor("a", np.array([[0.0, 0.0], [4.0, 0.0]]), 0.5)
     points = np.array([[2.0, 0.0], [2.0, 0.4], [2.0, 0.7], [-1.0, 0.0], [0.2, 0.0]])
     np.testing.assert_allclose(aisle.depth_inside(points), [0.5, 0.1, -0.2, -1.0, 0.2], atol=1e-9)
+
+
+def test_overlap_is_how_far_a_thing_would_have_to_shift_to_leave_the_strip():
+    aisle = Corridor("a", np.array([[0.0, 0.0], [9.0, 0.0]]), 0.5)
+
+    def square(x, y, side):
+        return np.array([(x + i * side / 2, y + j * side / 2) for i in (-1, 1) for j in (-1, 1)])
+
+    assert aisle.overlap(square(4, 0, 2.0)) == pytest.approx(1.5), "wider than the strip"
+    assert aisle.overlap(square(4, 0.6, 0.4)) == pytest.approx(0.1)
+    assert aisle.overlap(square(4, 1.2, 0.4)) == pytest.approx(-0.5)
+    assert aisle.overlap(square(0, 0, 0.4)) == pytest.approx(0.2), "at its end"
+    assert aisle.overlap(square(-1, 0, 0.4)) == pytest.approx(-0.8)

@@ -11,6 +11,7 @@ from memory_scene import CAMERA, T_BASE_CAMERA, looking_at
 from pervformer_ros.geometry import make_rotation, transform_points
 from pervformer_ros.memory import place_sightings
 from pervformer_ros.memory.classes import prior_of
+from pervformer_ros.memory.placing import fit_footprint
 
 FAR_WALL = 8.0
 
@@ -104,3 +105,77 @@ def test_without_depth_nothing_is_placed():
     assert (
         place_sightings(looking_at(0, 3.0), np.eye(4), [], scores, none, masks, none, scores) == []
     )
+
+
+def test_a_strip_of_a_thing_that_is_all_edge_is_placed_by_its_depth():
+    frame = looking_at(0, 5.0)
+    mask = np.zeros((1, CAMERA.height, CAMERA.width), bool)
+    mask[0, 40:42, 60:90] = True  # two rows show above what stands before it
+    box = np.array([[60, 40, 90, 42]], np.float32)
+    one = np.ones(1, np.float32)
+    (seen,) = place_sightings(
+        frame, np.eye(4), ["roll_cage"], one, box, mask, np.zeros((1, 4), np.float32), 0 * one
+    )
+    assert seen.position[0] == pytest.approx(5.0, abs=0.5), "at its depth, half a cage behind it"
+    assert np.sqrt(np.linalg.eigvalsh(seen.covariance[:2, :2])[-1]) < 0.5
+
+
+def test_pixels_of_which_half_lie_far_before_the_rest_place_nothing_by_depth():
+    frame = looking_at(0, 5.0)
+    depth = frame.depth.copy()
+    depth[40, :] = 1.0
+    mask = np.zeros((1, CAMERA.height, CAMERA.width), bool)
+    mask[0, 40:42, 60:90] = True
+    box = np.array([[60, 40, 90, 42]], np.float32)
+    one = np.ones(1, np.float32)
+    seen = place_sightings(
+        replace(frame, depth=depth),
+        np.eye(4),
+        ["cone"],
+        one,
+        box,
+        mask,
+        np.zeros((1, 4), np.float32),
+        0 * one,
+    )
+    assert all(s.covariance[:2, :2].max() > 0.2**2 for s in seen)
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_what_goes_on_beyond_the_image_is_placed_beyond_its_edge(side):
+    # A forklift across the view, of which the image shows two thirds.
+    prior = prior_of("forklift")
+    y = side * np.linspace(-0.4, -0.4 + prior.length * 2 / 3, 40)
+    points = np.stack([np.full(40, 2.0), y], axis=1)
+    found = fit_footprint(points, np.zeros(2), prior, np.array([0.0, side]))
+    assert found.middle[1] == pytest.approx(side * (-0.4 + prior.length / 2), abs=0.1)
+    whole = fit_footprint(points, np.zeros(2), prior)
+    assert whole.middle[1] == pytest.approx(y.mean(), abs=0.05)
+
+
+def test_a_long_thing_with_something_before_its_top_is_not_placed_by_how_high_it_seems():
+    frame = looking_at(0, None)
+    depth = np.zeros((CAMERA.height, CAMERA.width), np.float32)
+    mask = np.zeros((1, CAMERA.height, CAMERA.width), bool)
+    mask[0, 46:56, 70:90] = True  # its lower edge is hidden
+    depth[57:, :] = 3.0
+    box = np.array([[70, 46, 90, 56]], np.float32)
+    one = np.ones(1, np.float32)
+
+    def sigma(depth):
+        (seen,) = place_sightings(
+            replace(frame, depth=depth),
+            np.eye(4),
+            ["forklift"],
+            one,
+            box,
+            mask,
+            np.zeros((1, 4), np.float32),
+            0 * one,
+        )
+        return float(np.sqrt(np.linalg.eigvalsh(seen.covariance[:2, :2])[-1]))
+
+    open_above = sigma(depth)
+    shelf = depth.copy()
+    shelf[:46, :] = 3.0
+    assert sigma(shelf) > 1.5 * open_above

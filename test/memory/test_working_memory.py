@@ -289,6 +289,24 @@ def test_who_walks_through_a_corridor_does_not_block_it():
     assert watch.kinds == [APPEARED]
 
 
+def test_what_sets_off_before_it_is_certain_stood_where_it_was_seen_first():
+    watch = Watch(MemoryConfig(paths=(AISLE,)))
+    for i in range(30):
+        y = 0.0 if i < 2 else 0.1 * (i - 1)
+        seen = sighting((3, y, 0.9), "forklift", moving=1.0 if i >= 1 else 0.0)
+        watch.see(seen, depth=8.0)  # behind the aisle, which is free without it
+    assert watch.kinds == [APPEARED, BLOCKED, STARTED, CLEARED]
+    (start,) = (e for e in watch.events if e.type is STARTED)
+    np.testing.assert_allclose(start.from_position, (3, 0, 0.9), atol=0.1)
+
+
+def test_confidence_is_less_where_the_place_is_less_sure():
+    near = Watch().see(sighting(variance=0.01), times=5)
+    rough = Watch().see(sighting(variance=0.2), times=5)
+    assert [near.kinds, rough.kinds] == [[APPEARED], [APPEARED]]
+    assert near.events[0].confidence > rough.events[0].confidence + 0.05
+
+
 def test_what_stands_beside_a_corridor_does_not_block_it():
     watch = Watch(MemoryConfig(paths=(AISLE,))).see(sighting((2.0, 0.75, 1)), times=LONG_ENOUGH)
     assert watch.kinds == [APPEARED]

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pervformer_ros.bags.ground_truth import TrueChange, TrueThing
+from pervformer_ros.evaluation.episodes import HELD_OUT
+from pervformer_ros.evaluation.memory.calibration import write_confidences
 from pervformer_ros.evaluation.memory.percepts import (
     NOISY,
     PERFECT,
@@ -18,6 +20,7 @@ from pervformer_ros.evaluation.memory.percepts import (
 )
 from pervformer_ros.evaluation.memory.record import EventRecord
 from pervformer_ros.evaluation.memory.scoring import EventScore, Happening
+from pervformer_ros.evaluation.perception.suite import STREAMING
 from pervformer_ros.evaluation.table import Row, write_table
 from pervformer_ros.frame import Frame
 from pervformer_ros.geometry import Array, invert
@@ -30,6 +33,7 @@ from pervformer_ros.memory import (
 )
 from pervformer_ros.pipeline import Pipeline, PipelineConfig
 from pervformer_ros.sim.episode import FRAME_RATE, TICKS_PER_FRAME, Episode, Sight
+from pervformer_ros.sim.scenario import find, names
 from pervformer_ros.sim.truth import Observer, TrueEvent, TrueObject
 from pervformer_ros.slam import SlamBackend
 
@@ -62,7 +66,7 @@ def evaluate_memory(
     rate: int = FRAME_RATE,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Row]:
-    """Judge memories along episodes; write table.json.
+    """Judge memories along episodes; write table.json and confidences.json.
 
     Args:
         sources: of SOURCES.
@@ -90,9 +94,27 @@ def evaluate_memory(
                 record = _truth(episode, noise, pose, FRAME_RATE // rate, progress)
             runs.append(_run(source, episode, pose, record))
             write_table(SUITE, [r.row for r in runs], out)  # what is there is there
+            told = sum((r.events for r in runs), EventScore())
+            write_confidences(told, out / "confidences.json")
     rows = [r.row for r in runs] + [_sum(s, [r for r in runs if r.source == s]) for s in sources]
     write_table(SUITE, rows, out)
     return rows
+
+
+def development(scenarios: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
+    """Return scenarios and seeds that a memory may be tuned on.
+
+    Args:
+        scenarios: separated by commas; "" for all but the long shift.
+        seeds: for each of them.
+
+    Raises:
+        ValueError: if there is no such scenario, or a seed is held out.
+    """
+    if held_out_seeds := [seed for seed in seeds if seed >= HELD_OUT]:
+        raise ValueError(f"seeds {held_out_seeds} are held out: nothing is tuned on them")
+    chosen = scenarios.split(",") if scenarios else [n for n in names() if n != STREAMING]
+    return [(find(scenario).name, seed) for scenario in chosen for seed in seeds]
 
 
 def corridors_of(episode: Episode) -> tuple[Corridor, ...]:
