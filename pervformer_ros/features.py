@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Features: what perception hands to a SLAM back end, and the ORB baseline that makes them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -25,6 +25,8 @@ FAST_THRESHOLD = 5
 # ORB's patch of 31 pixels and its pyramid are made for images of this width; a smaller one is
 # enlarged, which halves the error of a corner's place in an image of 320.
 ORB_WIDTH = 640
+# What the mask hides gets this part of the budget of features.
+MASKED_SHARE = 3
 # The eight numbers (256, 8) that stand for the bits of each byte.
 _SIGNS_OF_BYTE = np.where(
     np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1), 1 / 16, -1 / 16
@@ -87,15 +89,16 @@ class OrbExtractor:
     """
 
     def __init__(self, max_features: int = 600):
-        self._max_features = max_features
-        self._orb = cv2.ORB.create(max_features, fastThreshold=FAST_THRESHOLD)
+        self._budgets = max_features, max_features // MASKED_SHARE
+        self._orbs = [cv2.ORB.create(n, fastThreshold=FAST_THRESHOLD) for n in self._budgets]
 
     def __call__(
         self, rgb: NDArray[np.uint8], static_mask: NDArray[np.uint8] | None = None
     ) -> Keypoints:
         """Detect and describe keypoints in an image (H, W, 3).
 
-        Where the mask (H, W) is 0 none is detected, so that the others get the whole budget.
+        Where the mask (H, W) is 0, what is found counts against a small budget of its own: what
+        moves must not take the room of what stands still, but a mask may be wrong.
         """
         grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         larger = max(1.0, ORB_WIDTH / grey.shape[1])
@@ -104,40 +107,50 @@ class OrbExtractor:
         if static_mask is not None:
             size = grey.shape[1], grey.shape[0]
             static_mask = cv2.resize(static_mask, size, interpolation=cv2.INTER_NEAREST)
-        found, bits = self._orb.detectAndCompute(grey, static_mask)
+        found = self._detect(grey, static_mask, 0)
+        if static_mask is not None and not static_mask.all():
+            found = _both(found, self._detect(grey, np.invert(static_mask), 1))
+        return replace(found, uv=(found.uv + 0.5) / np.float32(larger) - 0.5)
+
+    def _detect(
+        self, grey: NDArray[np.uint8], mask: NDArray[np.uint8] | None, number: int
+    ) -> Keypoints:
+        """Return what is found where the mask is not 0, within the budget of this number."""
+        found, bits = self._orbs[number].detectAndCompute(grey, mask)
         if not found:
             empty = np.empty((0, 2), np.float32)
             return Keypoints(empty, empty[:, 0], np.empty((0, 256), np.float16))
         # Shared out over the pyramid, the budget may be exceeded by a few.
         score = np.array([k.response for k in found], np.float32)
-        kept = np.sort(np.argsort(-score, kind="stable")[: self._max_features])
+        kept = np.sort(np.argsort(-score, kind="stable")[: self._budgets[number]])
         uv = np.array([k.pt for k in found], np.float32)[kept]
         vectors = _SIGNS_OF_BYTE[np.asarray(bits, np.uint8)[kept]]
-        return Keypoints(
-            uv=(uv + 0.5) / np.float32(larger) - 0.5,
-            score=score[kept],
-            descriptors=vectors.reshape(len(kept), -1),
-        )
+        return Keypoints(uv, score[kept], vectors.reshape(len(kept), -1))
 
 
-def static_mask(
-    motion_probability: NDArray[np.float32], threshold: float, margin_px: int
-) -> NDArray[np.uint8]:
-    """Return (H, W): 255 = static and usable for SLAM, 0 = moving.
+def _both(one: Keypoints, other: Keypoints) -> Keypoints:
+    return Keypoints(
+        np.concatenate([one.uv, other.uv]),
+        np.concatenate([one.score, other.score]),
+        np.concatenate([one.descriptors, other.descriptors]),
+    )
 
-    Moving regions (H, W) are widened by the margin, so that their edges grow no features.
-    """
-    moving = (motion_probability >= threshold).astype(np.uint8)
+
+def widen(motion_probability: NDArray[np.float32], margin_px: int) -> NDArray[np.float32]:
+    """Return the highest probability (H, W) within a margin: edges of what moves move with it."""
     margin = 2 * margin_px + 1
-    moving = cv2.dilate(moving, np.ones((margin, margin), np.uint8))
-    return np.where(moving, MOVING, STATIC).astype(np.uint8)
+    return np.asarray(cv2.dilate(motion_probability, np.ones((margin, margin), np.uint8)))
+
+
+def static_mask(motion_probability: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
+    """Return (H, W): 255 = static and usable for SLAM, 0 = moving."""
+    return np.where(motion_probability >= threshold, MOVING, STATIC).astype(np.uint8)
 
 
 def place_features(
     frame: Frame,
     found: Keypoints,
     motion_probability: NDArray[np.float32],
-    mask: NDArray[np.uint8],
     place_descriptor: NDArray[np.float32] | None = None,
 ) -> FeatureSet:
     """Return keypoints of a frame with their points in space and how static they are.
@@ -145,13 +158,11 @@ def place_features(
     Args:
         frame: what they were found in.
         found: the keypoints.
-        motion_probability: (H, W), that what is seen there moves in the world.
-        mask: (H, W), 0 where features are of no use, however static they may be.
+        motion_probability: (H, W), that what is seen there, or at its edge, moves in the world.
         place_descriptor: (M,) of the whole image, if there is one.
     """
     columns = np.clip(np.rint(found.uv[:, 0]).astype(int), 0, frame.camera.width - 1)
     rows = np.clip(np.rint(found.uv[:, 1]).astype(int), 0, frame.camera.height - 1)
-    still = np.where(mask[rows, columns] == MOVING, 0, 1 - motion_probability[rows, columns])
     return FeatureSet(
         stamp_ns=frame.stamp_ns,
         width=frame.camera.width,
@@ -159,7 +170,7 @@ def place_features(
         uv=found.uv,
         points=lift(found.uv, frame.depth, frame.camera),
         score=found.score,
-        static_probability=still.astype(np.float32),
+        static_probability=(1 - motion_probability[rows, columns]).astype(np.float32),
         descriptors=found.descriptors,
         place_descriptor=np.empty(0, np.float32) if place_descriptor is None else place_descriptor,
     )

@@ -20,6 +20,7 @@ from pervformer_ros.features import (
     OrbExtractor,
     place_features,
     static_mask,
+    widen,
 )
 from pervformer_ros.frame import NANOSECONDS, Frame
 from pervformer_ros.geometry import Array, invert
@@ -144,7 +145,8 @@ class Pipeline:
         percept = self._perceive(frame)
         # Tell what moves from what stands still
         motion = percept.motion_probability if self.trained else _nothing_moves(frame)
-        mask = static_mask(motion, self.config.motion_threshold, self.config.mask_margin_px)
+        motion = widen(motion, self.config.mask_margin_px)
+        mask = static_mask(motion, self.config.motion_threshold)
         # Find features, place them in space and weigh them by how static they are
         features = self._features(frame, percept, motion, mask)
         # Remember things, and tell what changed
@@ -260,7 +262,7 @@ class Pipeline:
             found = self._orb(frame.rgb, mask)
         else:
             found = self._learned(percept)
-        return place_features(frame, found, motion, mask, percept.place_descriptor)
+        return place_features(frame, found, motion, percept.place_descriptor)
 
     def _learned(self, percept: PerceptArrays) -> Keypoints:
         found, most = percept.keypoints, self.config.max_features

@@ -138,9 +138,7 @@ class SlamBackend:
         reading = self._odometer.read(features.stamp_ns, T_odom_base)
         prediction = self._predict(features.stamp_ns, reading)
         # Register the view to the keyframes it should overlap.
-        view = make_view(
-            features, camera, T_base_camera, reading, self.config.min_static_probability
-        )
+        view = make_view(features, camera, T_base_camera, reading)
         attempts = self._register(view, prediction, self._candidates())
         # Fuse what they tell with the prediction.
         fixes = [attempt.fix for attempt in attempts if attempt.fix]

@@ -31,7 +31,7 @@ ASKED_STEP = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keyframe:
-    """A view kept for later ones to be registered to: its features that have depth and stand still.
+    """A view kept for later ones to be registered to: its features that have depth.
 
     points: (K, 3) metres in its optical frame.
     static_probability: (K,).

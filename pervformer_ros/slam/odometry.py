@@ -23,11 +23,12 @@ MAX_TURN_RATE = 15.0
 JUMP_ALLOWANCE = 0.2
 # Odometry that no view has confirmed for this long is believed half as exactly.
 CONFIRMATION_TIME = 1.0
-# Doubt ends there: what fills the view and goes on contradicting odometry is more likely something
-# that drives along.
-MAX_DOUBT = 3.0
-# And wheels may have slipped so far in that time, metres.
+# Doubt ends there: a slip is over sooner or later and leaves an offset. What contradicts odometry
+# the more the farther the robot drives is something that drives along and fills the view.
+MAX_DOUBT = 1.0
+# And wheels may have slipped so far in each second, for so many seconds, metres.
 SLIP = 0.05
+MAX_SLIP_SECONDS = 3.0
 # Harder than tyres hold (m/s^2), by more than stamps and encoders tremble (metres): wheels that
 # slip, and turn the robot by so much a metre.
 MAX_ACCELERATION = 8.0
@@ -175,7 +176,7 @@ class OdometryNoise:
         """
         doubt = min(seconds / CONFIRMATION_TIME, MAX_DOUBT)
         uncalibrated = OdometryNoise(self.translation, self.rotation, self.heading)
-        slip = se3.isotropic(0.0, SLIP * doubt)
+        slip = se3.isotropic(0.0, SLIP * min(seconds, MAX_SLIP_SECONDS))
         return self.of(way) * (1.0 + doubt) ** 2 + uncalibrated.of(way) * doubt**2 + slip
 
     def of_chained(self, way: Way) -> Array:

@@ -6,6 +6,11 @@ RANSAC over P3P finds the matches that agree; a robust least-squares fit over th
 depths then gives the pose, and its covariance from the same Jacobians. Each match is weighed by
 the noise of all that was measured: the pixel and depth now, and the pixel and depth from which the
 keyframe's point was made, whose error is carried into the image by the pose.
+
+Perception says how likely each match stands still, and may be wrong. Two poses are proposed: one
+that those agree on which likely stand still, and one of all; the one is taken under which what
+perception says and how the matches fit are likelier together. Each match is then believed to stand
+still by both (Bayes): what is taken for moving, but fits, is used all the same.
 """
 
 from dataclasses import dataclass
@@ -24,6 +29,8 @@ RANSAC_ITERATIONS = 200
 RANSAC_PIXELS = 3.0
 # Squared Mahalanobis length (3 degrees of freedom) that 99.9 % of true matches stay below.
 INLIER_LIMIT = 16.3
+# How likely a residual within the limit is for what moves, against a perfect one of what does not.
+MOVING_LIKELIHOOD = 0.001
 # Cauchy's scale: 95 % efficient where the noise is Gaussian after all.
 CAUCHY_SQUARED = 2.385**2
 FIT_ITERATIONS = 8
@@ -67,14 +74,14 @@ class Matches:
     point_covariances: (M, 3, 3) of the points.
     pixels: (M, 2) of the view, free of lens distortion.
     depths: (M,) metres in the view, NaN where there is none.
-    weights: (M,) in [0, 1].
+    static_probability: (M,) in (0, 1], that neither of both moves.
     """
 
     points: Array
     point_covariances: Array
     pixels: Array
     depths: Array
-    weights: Array
+    static_probability: Array
 
     def __len__(self) -> int:
         return len(self.points)
@@ -86,7 +93,7 @@ class Matches:
             self.point_covariances[chosen],
             self.pixels[chosen],
             self.depths[chosen],
-            self.weights[chosen],
+            self.static_probability[chosen],
         )
 
 
@@ -115,17 +122,23 @@ def register(
     noise: SensorNoise,
     min_inliers: int,
     seed: int = 0,
+    min_static_probability: float = 0.5,
 ) -> Registration | None:
     """Return the pose that the matches agree on, or None where they do not pin one down."""
-    if len(matches) < max(min_inliers, 4):
+    still = matches.static_probability >= min_static_probability
+    proposals = [_ransac(matches.take(still), camera, min_inliers, seed)]
+    if not still.all():
+        proposals.append(_ransac(matches, camera, min_inliers, seed))
+    poses = [invert(T) for T in proposals if T is not None]
+    if not poses:
         return None
-    T_camera_keyframe = _ransac(matches, camera, min_inliers, seed)
-    if T_camera_keyframe is None:
-        return None
-    return _fit(matches, camera, noise, min_inliers, T_camera_keyframe)
+    best = max(poses, key=lambda T: _evidence(matches, camera, noise, T)) if poses[1:] else poses[0]
+    return _fit(matches, camera, noise, min_inliers, best)
 
 
 def _ransac(matches: Matches, camera: CameraModel, min_inliers: int, seed: int) -> Array | None:
+    if len(matches) < max(min_inliers, 4):
+        return None
     # OpenCV's own generator starts alike on every call, so the seed shuffles what it draws from.
     order = np.random.default_rng(seed).permutation(len(matches))
     sample = order[_first_of_cells(matches.pixels[order])]
@@ -164,10 +177,9 @@ def _fit(
     camera: CameraModel,
     noise: SensorNoise,
     min_inliers: int,
-    T_camera_keyframe: Array,
+    T: Array,
 ) -> Registration | None:
     """Refine by Gauss-Newton with Cauchy weights; see the module's description for the noise."""
-    T = invert(T_camera_keyframe)
     whitening = np.empty(0)
     for iteration in range(FIT_ITERATIONS):
         residuals, projection, points = _project(matches, camera, T)
@@ -175,10 +187,11 @@ def _fit(
             whitening = _whitening(matches, noise, projection, T)
         residuals = (whitening @ residuals[:, :, None])[:, :, 0]
         squared = (residuals**2).sum(axis=1)
-        inliers = squared < INLIER_LIMIT
+        still = _stands_still(matches.static_probability, squared)
+        inliers = still > 0.5
         if inliers.sum() < min_inliers:
             return None
-        weights = matches.weights * inliers / (1.0 + squared / CAUCHY_SQUARED)
+        weights = still / (1.0 + squared / CAUCHY_SQUARED)
         root = np.sqrt(weights)[:, None]
         jacobian = (_jacobians(whitening @ projection, points) * root[:, :, None]).reshape(-1, 6)
         normal = jacobian.T @ jacobian
@@ -198,6 +211,24 @@ def _fit(
     if sigma[:3].max() > MAX_ROTATION_SIGMA or sigma[3:].max() > MAX_TRANSLATION_SIGMA:
         return None
     return Registration(T, _without_degenerate(covariance), inliers)
+
+
+def _evidence(
+    matches: Matches, camera: CameraModel, noise: SensorNoise, T_keyframe_camera: Array
+) -> float:
+    """Return the log-likelihood of matches at a pose."""
+    residuals, projection, _ = _project(matches, camera, T_keyframe_camera)
+    whitening = _whitening(matches, noise, projection, T_keyframe_camera)
+    squared = ((whitening @ residuals[:, :, None])[:, :, 0] ** 2).sum(axis=1)
+    prior = matches.static_probability
+    return float(np.log(prior * np.exp(-0.5 * squared) + MOVING_LIKELIHOOD).sum())
+
+
+def _stands_still(prior: Array, squared: Array) -> Array:
+    """Return how likely matches (M,) stand still by their squared lengths of residuals (M,)."""
+    fits = prior * np.exp(-0.5 * squared)
+    moves = (1.0 - prior) * MOVING_LIKELIHOOD
+    return np.where(squared < INLIER_LIMIT, fits / np.maximum(fits + moves, 1e-300), 0.0)
 
 
 def _without_degenerate(covariance: Array) -> Array:

@@ -78,10 +78,10 @@ class Tracker:
             allowed=self._reachable(view, keyframe, T_map_keyframe, prediction),
         )
         remaining = self._matches(view, keyframe, pairs)
-        refused = 0
+        refused, least = 0, self._config.min_inliers
         # Where most of the view moves along with something, the room is the next best hypothesis.
         while refused < MAX_HYPOTHESES:
-            fix = self._fix(view, keyframe, remaining)
+            fix = self._fix(view, keyframe, remaining, (1 + bool(refused)) * least)
             if fix is None or self._is_credible(fix, view, keyframe, T_map_keyframe, prediction):
                 return Attempt(len(pairs), fix, refused)
             remaining = remaining.take(~fix.agreeing)
@@ -97,7 +97,11 @@ class Tracker:
             max_ratio=PLACE_RATIO,
         )
         return Attempt(
-            len(pairs), self._fix(view, keyframe, self._matches(view, keyframe, pairs)), 0
+            len(pairs),
+            self._fix(
+                view, keyframe, self._matches(view, keyframe, pairs), self._config.min_inliers
+            ),
+            0,
         )
 
     def _is_credible(
@@ -127,7 +131,10 @@ class Tracker:
     def _matches(self, view: View, keyframe: Keyframe, pairs: NDArray[np.intp]) -> Matches:
         of_keyframe, of_view = pairs[:, 0], pairs[:, 1]
         points = keyframe.points[of_keyframe]
-        still = keyframe.static_probability[of_keyframe] * view.static_probability[of_view]
+        # What perception takes for moving in one image it does in others, right or wrong.
+        still = np.minimum(
+            keyframe.static_probability[of_keyframe], view.static_probability[of_view]
+        )
         return Matches(
             points,
             point_covariances(points, keyframe.camera, self._noise),
@@ -136,9 +143,11 @@ class Tracker:
             still.astype(float),
         )
 
-    def _fix(self, view: View, keyframe: Keyframe, matches: Matches) -> Fix | None:
+    def _fix(self, view: View, keyframe: Keyframe, matches: Matches, least: int) -> Fix | None:
         seed = self._config.seed + view.stamp_ns % 2**31
-        found = register(matches, view.camera, self._noise, self._config.min_inliers, seed)
+        found = register(
+            matches, view.camera, self._noise, least, seed, self._config.min_static_probability
+        )
         if found is None:
             return None
         covariance = se3.change_frame(found.covariance, view.T_base_camera)

@@ -12,15 +12,18 @@ from pervformer_ros.frame import CameraModel
 from pervformer_ros.geometry import Array
 from pervformer_ros.slam.odometry import Reading
 
+# What seems to move for certain may yet stand still.
+LEAST_STATIC = 0.02
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """The K features of a frame that stand still, with the camera and odometry they came with.
+    """The K features of a frame, with the camera and odometry they came with.
 
     pixels: (K, 2) free of lens distortion.
     points: (K, 3) metres in the optical frame, NaN where there is no depth.
     score: (K,), larger is better.
-    static_probability: (K,).
+    static_probability: (K,), never zero: perception may be wrong.
     descriptors: (K, D) of unit length.
     place_descriptor: (M,) of the whole image, empty where there is none.
     """
@@ -47,22 +50,20 @@ def make_view(
     camera: CameraModel,
     T_base_camera: Array,
     reading: Reading | None,
-    min_static_probability: float,
 ) -> View:
-    """Return the view of those features that are likely enough to stand still."""
-    still = features.static_probability >= min_static_probability
-    still &= np.isfinite(features.uv).all(axis=1)
-    points = features.points[still].astype(float)
+    """Return the view of those features that are where a number says, and as static."""
+    kept = np.isfinite(features.uv).all(axis=1) & np.isfinite(features.static_probability)
+    points = features.points[kept].astype(float)
     points[~np.isfinite(points).all(axis=1) | (points[:, 2] <= 0)] = np.nan
     return View(
         stamp_ns=features.stamp_ns,
         camera=camera,
         T_base_camera=T_base_camera,
         reading=reading,
-        pixels=camera.undistort(features.uv[still]),
+        pixels=camera.undistort(features.uv[kept]),
         points=points,
-        score=features.score[still],
-        static_probability=features.static_probability[still],
-        descriptors=features.descriptors[still],
+        score=features.score[kept],
+        static_probability=features.static_probability[kept].clip(LEAST_STATIC, 1),
+        descriptors=features.descriptors[kept],
         place_descriptor=features.place_descriptor,
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from synthetic import CAMERA, wall_frames
 
-from pervformer_ros.features import FeatureSet, static_mask
+from pervformer_ros.features import FeatureSet, static_mask, widen
 from pervformer_ros.memory import SnapshotError
 from pervformer_ros.model import create_model, save_model
 from pervformer_ros.pipeline import FEATURES, Pipeline, PipelineConfig
@@ -262,7 +262,7 @@ def test_trained_weights_bring_objects_events_and_masks(checkpoint):
 def test_moving_regions_are_masked_with_a_margin():
     motion = np.zeros((120, 160), np.float32)
     motion[50:60, 70:90] = 0.5
-    mask = static_mask(motion, threshold=0.5, margin_px=4)
+    mask = static_mask(widen(motion, margin_px=4), threshold=0.5)
     expected = np.full((120, 160), 255, np.uint8)
     expected[46:64, 66:94] = 0
     np.testing.assert_array_equal(mask, expected)

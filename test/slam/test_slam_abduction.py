@@ -20,7 +20,7 @@ def view(index, features, path):
         index * FRAME_NS, np.full((features, 2), 100.0), points, np.ones((features, 8)) / 8**0.5
     )
     reading = Reading(T, T, path, 0.0, 0.0, 0.0, 0)
-    return make_view(found, CAMERA, T_BASE_CAMERA, reading, 0.5)
+    return make_view(found, CAMERA, T_BASE_CAMERA, reading)
 
 
 def watch(*story, speed=0.0):

@@ -14,7 +14,7 @@ def features(points, **kwargs):
 
 
 def view_of(points, **kwargs):
-    return make_view(features(points, **kwargs), CAMERA, T_BASE_CAMERA, None, 0.5)
+    return make_view(features(points, **kwargs), CAMERA, T_BASE_CAMERA, None)
 
 
 def facing(x, yaw_quaternion=(0.0, 0.0, 0.0, 1.0)):
@@ -27,9 +27,11 @@ def wall(distance=3.0, count=60):
     return np.column_stack([rng.uniform(-1, 1, (count, 2)), np.full(count, distance)])
 
 
-def test_a_view_keeps_what_stands_still():
-    view = view_of(wall(count=3), static_probability=[0.9, 0.4, np.nan])
-    assert len(view.pixels) == len(view.points) == len(view.descriptors) == 1
+def test_a_view_takes_nothing_for_moving_for_certain():
+    view = view_of(wall(count=3), static_probability=[0.9, 0.0, np.nan])
+    assert len(view.pixels) == len(view.points) == len(view.descriptors) == 2
+    assert view.static_probability[0] == np.float32(0.9)
+    assert 0 < view.static_probability[1] < 0.1
 
 
 def test_a_keyframe_keeps_what_has_a_point():

@@ -138,18 +138,38 @@ def test_too_few_or_unrelated_matches_are_refused():
     assert register(chance, CAMERA, NOISE, 12) is None
 
 
-def test_matches_of_no_weight_have_no_say():
+def test_what_likely_moves_has_no_say_against_what_does_not():
     rng = np.random.default_rng(8)
     matches = measure(rng, scene(rng))
-    moving = slice(0, 30)
-    matches.pixels[moving] += 2.0
-    matches.weights[moving] = 0.0
-    rest = matches.take(np.arange(30, 120))
+    moving = slice(0, 80)  # most of them, and they agree on another pose
+    matches.pixels[moving] += 8.0
+    matches.static_probability[moving] = 0.02
+    rest = matches.take(np.arange(80, 120))
+    found = register(matches, CAMERA, NOISE, 12)
+    assert not found.inliers[moving].any()
     np.testing.assert_allclose(
-        register(matches, CAMERA, NOISE, 12).T_keyframe_camera,
-        register(rest, CAMERA, NOISE, 12).T_keyframe_camera,
-        atol=1e-4,
+        found.T_keyframe_camera, register(rest, CAMERA, NOISE, 12).T_keyframe_camera, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("hidden", [60, 115])
+def test_what_fits_is_used_though_it_was_taken_for_moving(hidden):
+    rng = np.random.default_rng(9)
+    matches = measure(rng, scene(rng))
+    matches.static_probability[:hidden] = 0.02
+    found = register(matches, CAMERA, NOISE, 12)
+    assert found.inliers[:hidden].mean() > 0.8
+    assert np.linalg.norm(error(found)[3:]) < 0.02
+
+
+def test_a_mask_that_hides_the_room_and_not_what_moves_is_outvoted():
+    rng = np.random.default_rng(10)
+    matches = measure(rng, scene(rng))
+    matches.pixels[:15] += 12.0  # moves, and is taken for static
+    matches.static_probability[15:] = 0.3
+    found = register(matches, CAMERA, NOISE, 12)
+    assert not found.inliers[:15].any()
+    assert np.linalg.norm(error(found)[3:]) < 0.02
 
 
 def test_the_same_seed_gives_the_same_pose():

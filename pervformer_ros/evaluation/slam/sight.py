@@ -14,6 +14,7 @@ from pervformer_ros.features import (
     OrbExtractor,
     place_features,
     static_mask,
+    widen,
 )
 from pervformer_ros.frame import Frame
 from pervformer_ros.pipeline import Pipeline, PipelineConfig
@@ -76,9 +77,10 @@ class Sight:
                 motion = percept.motion_probability
         seen = {}
         for masked, likely in ((False, nothing), (True, motion)):
-            mask = static_mask(likely, self.config.motion_threshold, self.config.mask_margin_px)
+            widened = widen(likely, self.config.mask_margin_px)
+            mask = static_mask(widened, self.config.motion_threshold)
             orb = self._orb(frame.rgb, mask if masked else None)
-            seen[False, masked] = place_features(frame, orb, likely, mask)
+            seen[False, masked] = place_features(frame, orb, widened)
             if learned is not None:
-                seen[True, masked] = place_features(frame, learned, likely, mask, place)
+                seen[True, masked] = place_features(frame, learned, widened, place)
         return seen
