@@ -147,6 +147,17 @@ def static_mask(motion_probability: NDArray[np.float32], threshold: float) -> ND
     return np.where(motion_probability >= threshold, MOVING, STATIC).astype(np.uint8)
 
 
+def feather(mask: NDArray[np.uint8], width_px: int) -> NDArray[np.uint8]:
+    """Return a mask (H, W) that rises over so many pixels from what moves to what is static.
+
+    Whoever multiplies images by it gets no hard edges, on which corners grow. What was 0 stays 0.
+    """
+    if width_px == 0 or mask.all():
+        return mask
+    away = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(np.minimum(away * (STATIC / (width_px + 1)), STATIC), np.uint8)
+
+
 def place_features(
     frame: Frame,
     found: Keypoints,

@@ -26,6 +26,7 @@ from visualization_msgs.msg import MarkerArray
 
 from pervformer_ros.bags.images import encoding_of_depth
 from pervformer_ros.bags.intake import MessageBundle
+from pervformer_ros.features import feather
 from pervformer_ros.frame import Fault, Frame
 from pervformer_ros.geometry import rotation_angle
 from pervformer_ros.memory import ObjectState, SnapshotError, read_corridors, read_edges
@@ -167,8 +168,8 @@ class PerceptionNode(StreamNode):
         self._objects.publish(conversions.objects_message(output.objects, stamp, odom))
         for event in output.events:
             self._events.publish(conversions.event_message(event, odom))
-        mask = conversions.image_message(output.static_mask, "mono8", stamp, camera)
-        self._static_mask.publish(mask)
+        mask = feather(output.static_mask, self.given["mask_feather"])
+        self._static_mask.publish(conversions.image_message(mask, "mono8", stamp, camera))
         if output.static_depth is not None:
             self._static_depth.publish(
                 conversions.depth_message(output.static_depth, depth_encoding, stamp, camera)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from synthetic import CAMERA, wall_frames
 
-from pervformer_ros.features import FeatureSet, static_mask, widen
+from pervformer_ros.features import FeatureSet, feather, static_mask, widen
 from pervformer_ros.memory import SnapshotError
 from pervformer_ros.model import create_model, save_model
 from pervformer_ros.pipeline import FEATURES, Pipeline, PipelineConfig
@@ -266,6 +266,17 @@ def test_moving_regions_are_masked_with_a_margin():
     expected = np.full((120, 160), 255, np.uint8)
     expected[46:64, 66:94] = 0
     np.testing.assert_array_equal(mask, expected)
+
+
+def test_a_feathered_mask_rises_from_what_moves_to_what_does_not():
+    mask = np.full((60, 80), 255, np.uint8)
+    mask[20:40, 30:50] = 0
+    soft = feather(mask, 3)
+    np.testing.assert_array_equal(soft == 0, mask == 0)
+    np.testing.assert_array_equal(soft[30, 50:55], [63, 127, 191, 255, 255])
+    np.testing.assert_array_equal(feather(mask, 0), mask)
+    full = np.full_like(mask, 255)
+    np.testing.assert_array_equal(feather(full, 3), full)
 
 
 def test_trained_weights_work_without_depth_and_odometry(checkpoint):
