@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`pervformer evaluate …`: each measures, prints a table and writes table.json."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,19 @@ from pervformer_ros.cli.console import clear_errors, progress_bar, say, show
 from pervformer_ros.cli.options import CHECKPOINT_HELP, SIZE_HELP, Size
 
 app = typer.Typer(help="Measure, print a table and write table.json.", no_args_is_help=True)
+
+
+def _held_out(
+    bags: Path, scenarios: str, seeds: str, seconds: float | None
+) -> Iterator[tuple[Path, str, int]]:
+    """Yield the bag, scenario and seed of each held-out episode, simulating what is not there."""
+    from pervformer_ros.evaluation.episodes import episode_bag, parse_seeds
+    from pervformer_ros.evaluation.perception.suite import held_out
+
+    for scenario, seed in held_out(scenarios, parse_seeds(seeds)):
+        with progress_bar(f"simulate {scenario} {seed}") as progress:
+            bag = episode_bag(bags, scenario, seed, seconds, progress)
+        yield bag, scenario, seed
 
 
 @app.command("model")
@@ -30,8 +44,7 @@ def evaluate_perception(
     bags: Annotated[Path, typer.Option(help="Where simulated bags are kept.")] = Path("out/bags"),
 ) -> None:
     """Judge detection, tracking, memory, motion, features and places on held-out recordings."""
-    from pervformer_ros.evaluation.episodes import episode_bag, parse_seeds
-    from pervformer_ros.evaluation.perception.suite import ABOUT, evaluate_model, held_out
+    from pervformer_ros.evaluation.perception.suite import ABOUT, evaluate_model
     from pervformer_ros.evaluation.perception.variants import VARIANTS, variants_of
     from pervformer_ros.evaluation.perception.watch import Bag
     from pervformer_ros.evaluation.table import as_table
@@ -40,10 +53,7 @@ def evaluate_perception(
         wanted = variants.split(",") if variants else VARIANTS
         tested = variants_of(checkpoint or [""], model.value, wanted)
         watched = [Bag(path, path.name, None, seconds) for path in recording or []]
-        for scenario, seed in held_out(scenarios, parse_seeds(seeds)):
-            with progress_bar(f"simulate {scenario} {seed}") as progress:
-                bag = episode_bag(bags, scenario, seed, seconds, progress)
-            watched.append(Bag(bag, scenario, seed))
+        watched += [Bag(*found) for found in _held_out(bags, scenarios, seeds, seconds)]
         with progress_bar("evaluate") as progress:
             rows = evaluate_model(tested, watched, out, progress)
     for about, title in ABOUT.items():
@@ -71,8 +81,6 @@ def evaluate_drift(
     bags: Annotated[Path, typer.Option(help="Where simulated bags are kept.")] = Path("out/bags"),
 ) -> None:
     """Compare SLAM's drift with and without PervFormer, fused with odometry and visual only."""
-    from pervformer_ros.evaluation.episodes import episode_bag, parse_seeds
-    from pervformer_ros.evaluation.perception.suite import held_out
     from pervformer_ros.evaluation.slam.methods import methods_of
     from pervformer_ros.evaluation.slam.runs import Recording
     from pervformer_ros.evaluation.slam.suite import evaluate_slam, shown
@@ -83,10 +91,7 @@ def evaluate_drift(
         compared = methods_of(methods)
         config = PipelineConfig(checkpoint, model.value, "pervformer")
         driven = [Recording(path, path.name, None) for path in recording or []]
-        for scenario, seed in held_out(scenarios, parse_seeds(seeds)):
-            with progress_bar(f"simulate {scenario} {seed}") as progress:
-                bag = episode_bag(bags, scenario, seed, seconds, progress)
-            driven.append(Recording(bag, scenario, seed))
+        driven += [Recording(*found) for found in _held_out(bags, scenarios, seeds, seconds)]
         with progress_bar("evaluate slam") as progress:
             rows = evaluate_slam(driven, compared, masks, out, config, seconds, every, progress)
     show(as_table("slam: position error (ATE)", shown(rows)))
