@@ -50,7 +50,10 @@ def read_edges(path: Path) -> dict[str, tuple[int, ...]]:
         entries = yaml.safe_load(path.read_text())["paths"]
         edges = {str(e["name"]): tuple(e["edges"]) for e in entries if e.get("edges")}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"cannot read edges from {path}: {error!r}") from error
+        raise ValueError(
+            f"cannot read edges from {path} ({error!r}): give a list 'paths' of name, edges, "
+            "centre_line"
+        ) from error
     for name, ids in edges.items():
         if not all(isinstance(i, int) and 0 <= i < MOST_EDGES for i in ids):
             raise ValueError(f"{path}: edges of path '{name}' are {ids}: give ids from 0 to 65535")

@@ -60,7 +60,6 @@ class ObjectMap:
         self.sighted: list[WorldObject] = []
         self.next_id = 1
         self.forgotten = 0
-        self.merged = 0
         self.drift = Drift()
         self.looks = Appearance()
         self._stamp_ns: int | None = None
@@ -82,11 +81,8 @@ class ObjectMap:
         self.next_id = max(self.next_id, next_id)
         self.drift.odometer = odometer
 
-    def update(self, stamp_ns: int, sightings: Sequence[Sighting]) -> list[WorldObject]:
-        """Join the sightings of an image to objects; return those that became certain by it.
-
-        Newcomers that are recognised as a known object are not among them: they are that object.
-        """
+    def update(self, stamp_ns: int, sightings: Sequence[Sighting]) -> None:
+        """Join the sightings of an image to objects."""
         self._pass_time(stamp_ns)
         seen = _once_each(sightings)
         known = list(self.objects.values())
@@ -94,12 +90,11 @@ class ObjectMap:
         pairs = assign(costs(present, seen, stamp_ns, self._drift_sigma(present), self.looks))
         self._learn_looks(present, seen, pairs)
         self.sighted = self._join(present, seen, pairs, stamp_ns)
-        newcomers = self._welcome(stamp_ns)
+        self._welcome(stamp_ns)
         self._merge_duplicates()
         self._drop_doubtful()
         self._forget()
         self.sighted = [o for o in self.sighted if self.objects.get(o.id) is o]
-        return [o for o in newcomers if self.objects.get(o.id) is o]
 
     def look(self, frame: Frame, T_odom_camera: Array) -> list[WorldObject]:
         """Ask the depth image about what was not sighted; return what is gone by it."""
@@ -244,8 +239,8 @@ class ObjectMap:
         different = similarity[~np.eye(len(sure), dtype=bool)]
         self.looks.learn(np.diag(similarity)[:MOST_PAIRS], different[:MOST_PAIRS])
 
-    def _welcome(self, stamp_ns: int) -> list[WorldObject]:
-        """Confirm what has become certain, as a known object or as a new one; return the new."""
+    def _welcome(self, stamp_ns: int) -> None:
+        """Confirm what has become certain, as a known object or as a new one."""
         certain = [
             o
             for o in self.sighted
@@ -262,14 +257,11 @@ class ObjectMap:
         ]
         cost = recognition_costs(lost, certain, stamp_ns, self.looks)
         recognised = {j: lost[i] for i, j in assign(cost) if cost[i, j] < 0}
-        new = []
         for j, thing in enumerate(certain):
             if j in recognised:
                 self._become(recognised[j], thing)
             else:
                 thing.confirmed = True
-                new.append(thing)
-        return new
 
     def _become(self, known: WorldObject, other: WorldObject) -> None:
         """Let a known object be what was taken for another."""
@@ -312,7 +304,6 @@ class ObjectMap:
                     older.home = home if older.has_home else younger.home
                 else:
                     del self.objects[younger.id]
-                self.merged += 1
                 break
 
     def _drop_doubtful(self) -> None:

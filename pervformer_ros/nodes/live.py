@@ -215,7 +215,9 @@ def _wait(
     while not ready():
         _check_alive(nodes)
         if time.monotonic() > deadline:
-            raise LiveError(f"the nodes were not ready within {START_TIMEOUT_S:.0f} s")
+            raise LiveError(
+                f"the nodes were not ready within {START_TIMEOUT_S:.0f} s: see their logs"
+            )
         rclpy.spin_once(listener, timeout_sec=0.1)
 
 

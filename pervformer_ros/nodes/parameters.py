@@ -82,6 +82,7 @@ PERCEPTION = (
 SLAM = (
     *COMMON,
     Spec("publish_tf", True, "Publish map -> odom on /tf, where tf2_ros is installed."),
+    Spec("map_file", "", "Saved map to resume in; empty: a new one."),
 )
 
 
@@ -141,8 +142,5 @@ def intake_config(given: dict[str, Any]) -> IntakeConfig:
 
 
 def _describe(spec: Spec) -> str:
-    return (
-        f"{spec.description} One of: {', '.join(spec.choices)}."
-        if spec.choices
-        else (spec.description)
-    )
+    choices = f" One of: {', '.join(spec.choices)}." if spec.choices else ""
+    return spec.description + choices

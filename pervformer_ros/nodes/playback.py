@@ -68,7 +68,10 @@ class Playback(Node):
         while waiting := [item for item in waiting if not any(map(self._is_heard, item))]:
             if time.monotonic() > deadline:
                 missing = ", ".join("|".join(item) for item in waiting)
-                raise TimeoutError(f"nobody subscribed to {missing}")
+                raise TimeoutError(
+                    f"nobody subscribed to {missing} within {timeout_s:g} s: are the nodes active? "
+                    "--timeout waits longer"
+                )
             time.sleep(0.05)
 
     def _is_heard(self, topic: str) -> bool:

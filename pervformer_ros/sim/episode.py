@@ -184,7 +184,7 @@ class Episode:
     def renderer(self) -> Renderer:
         """The renderer, with the world built and lit at first use."""
         lamps = lights.hang(self.layout, self.seed)
-        sun = lights.shine(self.layout, self.seed) if self._stage.sunlit else None
+        sun = lights.shine(self.seed) if self._stage.sunlit else None
         static = self.static_mesh
         groups = [
             f"lamp_{i}" if i in self._stage.failing else bake.STEADY for i in range(len(lamps))

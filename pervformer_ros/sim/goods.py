@@ -9,8 +9,7 @@ import numpy as np
 from pervformer_ros.sim.mesh import Mesh, box, cylinder, merge
 from pervformer_ros.sim.textures import CARTON_STYLES
 
-# EN 13698-1: 1200 mm x 800 mm x 144 mm; forks enter along x.
-PALLET_SIZE = (1.2, 0.8, 0.144)
+# A euro pallet, EN 13698-1, is 1200 mm x 800 mm x 144 mm; forks enter along x.
 _SKIDS = (-0.35, 0.0, 0.35)
 LOADS = ("cartons", "stack", "wrapped", "crates", "drums", "sacks", "empty")
 

@@ -55,12 +55,6 @@ class Rectangle:
         """The middle."""
         return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
 
-    def contains(self, x: float, y: float, margin: float = 0.0) -> bool:
-        """Return whether a point lies inside by at least `margin`."""
-        return (
-            self.x0 + margin <= x <= self.x1 - margin and self.y0 + margin <= y <= self.y1 - margin
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Aisle:
@@ -166,7 +160,7 @@ def plan(seed: int) -> Layout:
         aisles=aisles,
         racks=racks,
         docks=docks,
-        columns=_columns(rng, racks, width, front),
+        columns=_columns(rng, racks, front),
         staging=staging,
         charging=charging,
     )
@@ -216,7 +210,7 @@ def _docks(rng: np.random.Generator, width: float) -> tuple[Dock, ...]:
 
 
 def _columns(
-    rng: np.random.Generator, racks: tuple[Rack, ...], width: float, front: float
+    rng: np.random.Generator, racks: tuple[Rack, ...], front: float
 ) -> tuple[tuple[float, float], ...]:
     """Stand columns at the ends of the double racks, out of every lane."""
     xs = [r.x - 0.075 for r in racks if r.face == 1 and r.x > 1.0]

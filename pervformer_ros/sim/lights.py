@@ -79,7 +79,7 @@ def hang(layout: Layout, seed: int) -> Lamps:
     return Lamps(position, power * tone, float(rng.uniform(*AMBIENT)))
 
 
-def shine(layout: Layout, seed: int) -> Sun:
+def shine(seed: int) -> Sun:
     """Return sunlight that falls through the open docks, as of some hour of the day."""
     rng = stream(seed, "sun")
     azimuth, elevation = rng.uniform(-0.7, 0.7), rng.uniform(0.35, 0.8)

@@ -66,10 +66,6 @@ class Mesh:
         corners[..., 2] = self.corners[..., 2] + np.float32(z)
         return replace(self, corners=corners)
 
-    def tinted(self, tint: Tint) -> "Mesh":
-        """Return the mesh with its tint multiplied."""
-        return replace(self, tint=(self.tint * np.asarray(tint, np.float32)).astype(np.float32))
-
     def normals(self) -> Floats:
         """Return the outward unit normals (N, 3)."""
         c = self.corners

@@ -16,7 +16,7 @@ from pervformer_ros.sim.vehicles import Forklift, mobile_robot, pallet_jack
 Rng = np.random.Generator
 
 
-def _pallet(rng: Rng, kinds: tuple[str, ...] = LOADS) -> Model:
+def _pallet(rng: Rng, kinds: tuple[str, ...]) -> Model:
     kind = kinds[rng.integers(len(kinds))]
     goods = load(kind, float(rng.uniform(0.6, 1.3)), rng)
     return Rigid(merge([pallet(), goods.placed(0, 0, 0.144)]))
@@ -87,7 +87,6 @@ PERSON = Kind("person", ((0.0, 0.3),), Person)
 FORKLIFT = Kind("forklift", ((-0.8, 0.6), (0.0, 0.6), (0.75, 0.6), (1.5, 0.55)), Forklift)
 PALLET_JACK = Kind("pallet_jack", ((-0.1, 0.3), (0.4, 0.35), (0.95, 0.35)),
                    lambda rng: Rigid(pallet_jack(rng)))  # fmt: skip
-PALLET = Kind("pallet", _PALLET_DISCS, _pallet)
 LOADED_PALLET = Kind("pallet", _PALLET_DISCS, partial(_pallet, kinds=LOADS[:-1]))
 EMPTY_PALLET = Kind("pallet", _PALLET_DISCS, partial(_pallet, kinds=("empty",)))
 TALL_PALLET = Kind("pallet", _PALLET_DISCS, _tall_pallet)
