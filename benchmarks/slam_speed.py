@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from pervformer_ros.bags.reader import BagReader
-from pervformer_ros.features import OrbExtractor, place_features, static_mask
+from pervformer_ros.features import OrbExtractor, place_features, static_mask, widen
 from pervformer_ros.frame import Frame
 from pervformer_ros.slam import SlamBackend
 
@@ -55,12 +55,12 @@ def measure(bag: Path, seconds: float, width: int, visual: bool) -> dict[str, li
             if recorded.stamp_ns - first_ns > seconds * 1e9:
                 break
             frame = resized(recorded, width)
-            still = np.zeros(frame.rgb.shape[:2], np.float32)
-            mask = static_mask(still, THRESHOLD, MARGIN)
+            motion = widen(np.zeros(frame.rgb.shape[:2], np.float32), MARGIN)
+            mask = static_mask(motion, THRESHOLD)
             marks = [time.process_time()]
             found = orb(frame.rgb, mask)
             marks.append(time.process_time())
-            features = place_features(frame, found, still, mask)
+            features = place_features(frame, found, motion)
             marks.append(time.process_time())
             T_odom_base = None if visual else frame.T_odom_base
             update = backend.update(features, frame.camera, frame.T_base_camera, T_odom_base)

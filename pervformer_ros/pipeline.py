@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The line everything runs through: Frame to percept, memory, features and a corrected pose.
 
-The live node, bag replay, evaluation and simulation all drive this one class.
+The live node, bag replay and evaluation all drive this one class.
 """
 
 import time

@@ -19,8 +19,8 @@ class SlamConfig:
         sensor knows it without drift, but for ramps; None for odometry that does not.
     min_similarity: cosine of two descriptors below which they never match.
     max_ratio: a match must be nearer than the second nearest by this factor (Lowe 2004).
-    min_static_probability: matches less likely to stand still only count where they agree with
-        the pose that the others give.
+    min_static_probability: of the two poses that are proposed, one rests on matches that are at
+        least so likely to stand still, the other on all.
     min_inliers: an estimate resting on fewer matches is refused.
     tracked_keyframes: how many keyframes each frame is registered to.
     linked_keyframes: how many keyframes a new keyframe is registered to.

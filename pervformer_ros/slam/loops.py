@@ -18,7 +18,7 @@ from pervformer_ros.geometry import Array, invert
 from pervformer_ros.slam import se3
 from pervformer_ros.slam.graph import Edge
 
-# So many closures must agree, over at least this much of the way (metres) or turn (radians).
+# Closures of so many different keyframes must agree.
 AGREEING = 3
 # Candidates that nobody confirmed are forgotten after so many others.
 REMEMBERED = 12
