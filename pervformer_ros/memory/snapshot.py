@@ -3,11 +3,10 @@
 """The memory on disk: a zip of memory.json (objects, events) and state.safetensors (neural)."""
 
 import json
-import os
 import zipfile
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from pervformer_ros.files import write_whole
 from pervformer_ros.geometry import Array, invert
 from pervformer_ros.memory.appearance import Appearance
 from pervformer_ros.memory.events import Event, EventType
@@ -115,19 +115,14 @@ class Snapshot:
             "odometer": self.odometer,
             "T_map_odom": self.T_map_odom.tolist(),
         }
-        partial = path.with_name(path.name + ".partial")
+        content = BytesIO()
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("memory.json", json.dumps(header, indent=1))
+            archive.writestr("state.safetensors", save(self.state))
         try:
-            with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-                archive.writestr("memory.json", json.dumps(header, indent=1))
-                archive.writestr("state.safetensors", save(self.state))
-            with partial.open("rb") as written:
-                os.fsync(written.fileno())
-            partial.replace(path)
+            write_whole(path, content.getvalue())
         except OSError as error:
             raise SnapshotError(f"cannot write {path}: {error.strerror or error}") from error
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
 
     @classmethod
     def read(cls, path: Path, model: str) -> "Snapshot":

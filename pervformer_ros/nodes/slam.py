@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SLAM node: features and odometry in; a corrected pose, path and graph out."""
 
+import threading
+from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Point, PoseStamped, TransformStamped
 from nav_msgs.msg import Odometry, Path
 from pervformer_msgs.msg import FeatureArray
+from pervformer_msgs.srv import LoadMemory, SaveMemory
 from std_msgs.msg import ColorRGBA
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
@@ -19,7 +22,14 @@ from pervformer_ros.geometry import Array
 from pervformer_ros.nodes import conversions, parameters
 from pervformer_ros.nodes.diagnostics import OK, STALE, WARN, status
 from pervformer_ros.nodes.lifecycle import LATCHED, SENSOR_DATA, StreamNode, run
-from pervformer_ros.slam import EdgeKind, PoseGraph, SlamBackend, SlamUpdate, TrackingState
+from pervformer_ros.slam import (
+    EdgeKind,
+    MapError,
+    PoseGraph,
+    SlamBackend,
+    SlamUpdate,
+    TrackingState,
+)
 
 EDGE_COLOURS = {
     EdgeKind.ODOMETRY: ColorRGBA(r=0.6, g=0.6, b=0.6, a=1.0),
@@ -37,19 +47,36 @@ class SlamNode(StreamNode):
 
     def __init__(self, **node_options: Any):
         super().__init__("slam", **node_options)
+        # The worker steps the back end; services save and replace its map.
+        self._line = threading.Lock()
 
     def open(self, given: dict[str, Any]) -> None:
-        """Create the back end and the publishers."""
+        """Create the back end, the publishers and services."""
         self.backend = SlamBackend()
+        self._map_file = given["map_file"]
+        self._begin()
+        self._map_services = [
+            self.create_service(SaveMemory, "~/save_map", self._on_save_map),
+            self.create_service(LoadMemory, "~/load_map", self._on_load_map),
+        ]
         self._odometry = self.create_lifecycle_publisher(Odometry, "slam/odometry", 10)
         self._path = self.create_lifecycle_publisher(Path, "slam/path", LATCHED)
         self._graph = self.create_lifecycle_publisher(MarkerArray, "slam/graph", LATCHED)
         self._tf = self.create_lifecycle_publisher(TFMessage, "/tf", 100)
         self._frames = self._keyframes = 0
+
+    def _begin(self) -> None:
+        """Begin anew, in the saved map if there is one."""
+        if self._map_file:
+            self.backend.resume_map(FilePath(self._map_file))
+        else:
+            self.backend.reset()
         self._last: SlamUpdate | None = None
 
     def close(self) -> None:
-        """Let go of the back end and the publishers."""
+        """Let go of the back end, the publishers and services."""
+        for service in self._map_services:
+            self.destroy_service(service)
         for publisher in (self._odometry, self._path, self._graph, self._tf):
             self.destroy_lifecycle_publisher(publisher)
         del self.backend
@@ -66,18 +93,19 @@ class SlamNode(StreamNode):
         # The bundle that says so may have been dropped: the stamps tell as well.
         went_back = self._last is not None and bundle.stamp_ns < self._last.stamp_ns
         if bundle.reset or went_back:
-            self.backend.reset()
-            self._last = None
+            with self._line:
+                self._begin()
         if self.intake.camera is None:
             raise InputError(Fault.NO_CAMERA_INFO, "no camera_info yet: is it published?")
-        self._last = self.backend.update(
-            conversions.feature_set(bundle.colour),
-            self.intake.camera,
-            self.intake.extrinsics(bundle.colour.header.frame_id),
-            bundle.T_odom_base,
-        )
-        self._frames += 1
-        self._publish(self._last, odometry_known=bundle.T_odom_base is not None)
+        with self._line:
+            self._last = self.backend.update(
+                conversions.feature_set(bundle.colour),
+                self.intake.camera,
+                self.intake.extrinsics(bundle.colour.header.frame_id),
+                bundle.T_odom_base,
+            )
+            self._frames += 1
+            self._publish(self._last, odometry_known=bundle.T_odom_base is not None)
 
     def _publish(self, update: SlamUpdate, odometry_known: bool) -> None:
         map_frame, base_frame = self.given["map_frame"], self.given["base_frame"]
@@ -133,6 +161,34 @@ class SlamNode(StreamNode):
                     ]
             markers.append(lines)
         return MarkerArray(markers=markers)
+
+    def _on_save_map(
+        self, request: SaveMemory.Request, response: SaveMemory.Response
+    ) -> SaveMemory.Response:
+        try:
+            with self._line:
+                self.backend.save_map(FilePath(request.path))
+                count = len(self.backend.graph().poses)
+        except MapError as error:
+            response.success, response.message = False, str(error)
+        else:
+            response.success, response.message = True, f"{count} keyframes in {request.path}"
+        return response
+
+    def _on_load_map(
+        self, request: LoadMemory.Request, response: LoadMemory.Response
+    ) -> LoadMemory.Response:
+        before, self._map_file = self._map_file, request.path
+        try:
+            with self._line:
+                self._begin()
+                count = len(self.backend.graph().poses)
+        except MapError as error:
+            self._map_file = before
+            response.success, response.message = False, str(error)
+        else:
+            response.success, response.message = True, f"{count} keyframes from {request.path}"
+        return response
 
     def statuses(self, recent: list[Fault]) -> list[DiagnosticStatus]:
         """Report input and tracking."""

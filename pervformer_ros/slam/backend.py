@@ -3,8 +3,9 @@
 """SlamBackend: features and odometry in, the robot's corrected pose out, frame by frame."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from pervformer_ros.slam.loops import Candidate, LoopVerifier
 from pervformer_ros.slam.motion import MotionModel, PoseEstimate
 from pervformer_ros.slam.odometry import Odometer, OdometryNoise, Reading, link
 from pervformer_ros.slam.places import alike
+from pervformer_ros.slam.saved_map import SavedMap
 from pervformer_ros.slam.tracking import Attempt, Fix, Tracker, fuse
 from pervformer_ros.slam.view import View, make_view
 
@@ -109,6 +111,7 @@ class SlamBackend:
         self._map_is_level = False
         self._stamp_ns: int | None = None
         self._frames_lost = 0
+        self._resumed = 0  # so many keyframes came with a saved map
 
     def update(
         self,
@@ -176,7 +179,7 @@ class SlamBackend:
 
     def trajectory(self) -> Trajectory:
         """Return T_map_base of every frame by all that is known now."""
-        return self._history.corrected(self._keyframes.poses)
+        return self._history.corrected(self._keyframes.poses[self._resumed :])
 
     def online_trajectory(self) -> Trajectory:
         """Return T_map_base of every frame as `update` returned it."""
@@ -185,6 +188,34 @@ class SlamBackend:
     def graph(self) -> PoseGraph:
         """Return the pose graph of the keyframes."""
         return self._graph.snapshot()
+
+    def save_map(self, path: Path) -> None:
+        """Write the map to a file, to be resumed on another day.
+
+        Raises:
+            MapError: if it is empty, or the place cannot be written to.
+        """
+        keyframes = [replace(k, reading=None) for k in self._keyframes]
+        SavedMap(keyframes, self._graph.snapshot(), self._map_is_level).write(path)
+
+    def resume_map(self, path: Path) -> None:
+        """Begin anew in the map of a file.
+
+        Where the robot is in it nobody knows: until a place is recognised, a new piece of map grows
+        from where odometry starts. On an error nothing changes.
+
+        Raises:
+            MapError: if the file is missing, damaged or of another version.
+        """
+        saved = SavedMap.read(path)
+        self.reset()
+        self._graph = GraphOptimiser.resume(saved.graph)
+        self._resumed = len(saved.keyframes)
+        self._reference = self._resumed - 1
+        poses = self._graph.snapshot().poses
+        self._keyframes.restore(saved.keyframes, poses, self._graph.drift_from(self._reference))
+        self._map_is_level = saved.is_level
+        self._carried_off = True
 
     @property
     def loop_closures(self) -> int:
@@ -220,7 +251,8 @@ class SlamBackend:
         if self._motion.started:
             return self._motion.predict(stamp_ns, reading)
         # The map starts where odometry does, so that map and odom agree until it drifts.
-        self._map_is_level = reading is not None
+        if not self._resumed:
+            self._map_is_level = reading is not None
         T_map_base = np.eye(4) if reading is None else reading.T_odom_base
         return PoseEstimate(T_map_base, se3.isotropic(START_SIGMA, START_SIGMA))
 

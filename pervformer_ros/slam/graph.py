@@ -51,13 +51,23 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Vertical:
+    """The direction `up` (3,) of the map's z in a keyframe's base, to `sigma` radians."""
+
+    keyframe: int
+    up: Array
+    sigma: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PoseGraph:
-    """A snapshot: keyframe_ids (N,), stamps_ns (N,), poses (N, 4, 4) T_map_base, and the edges."""
+    """A snapshot: keyframe_ids (N,), stamps_ns (N,), poses (N, 4, 4) T_map_base, and their ties."""
 
     keyframe_ids: NDArray[np.int64]
     stamps_ns: NDArray[np.int64]
     poses: Array
     edges: tuple[Edge, ...]
+    verticals: tuple[Vertical, ...] = ()
 
 
 class _Ties:
@@ -97,6 +107,7 @@ class GraphOptimiser:
         self._isam = _make_isam()
         self._stamps_ns: list[int] = []
         self._edges: list[Edge] = []
+        self._verticals: list[Vertical] = []
         self._ties = _Ties()
         self._poses: Array = np.empty((0, 4, 4))
 
@@ -134,7 +145,8 @@ class GraphOptimiser:
         for edge in edges:
             factors.add(_factor(edge))
         if up is not None:
-            factors.add(_attitude_factor(key, up, up_sigma))
+            self._verticals.append(Vertical(key, up, up_sigma))
+            factors.add(_attitude_factor(self._verticals[-1]))
         guesses.insert(key, gtsam.Pose3(T_map_base))
         self._isam.update(factors, guesses)
         # The robust weights follow the poses, so one more pass lets them settle.
@@ -197,7 +209,30 @@ class GraphOptimiser:
             np.array(self._stamps_ns, np.int64),
             self._poses.copy(),
             tuple(self._edges),
+            tuple(self._verticals),
         )
+
+    @classmethod
+    def resume(cls, graph: PoseGraph) -> "GraphOptimiser":
+        """Return the optimiser that a snapshot was taken of."""
+        optimiser = cls()
+        factors, guesses = gtsam.NonlinearFactorGraph(), gtsam.Values()
+        origin = gtsam.noiseModel.Isotropic.Sigma(6, ORIGIN_SIGMA)
+        for key, pose in enumerate(graph.poses):
+            if key == 0:
+                factors.add(gtsam.PriorFactorPose3(key, gtsam.Pose3(pose), origin))
+            factors.add(_faint_prior(key, pose))
+            guesses.insert(key, gtsam.Pose3(pose))
+        for edge in graph.edges:
+            factors.add(_factor(edge))
+        for vertical in graph.verticals:
+            factors.add(_attitude_factor(vertical))
+        optimiser._isam.update(factors, guesses)
+        optimiser._stamps_ns = graph.stamps_ns.tolist()
+        optimiser._verticals = list(graph.verticals)
+        optimiser._keep(graph.edges)
+        optimiser._poses = optimiser._solution()
+        return optimiser
 
     def factors(self) -> gtsam.NonlinearFactorGraph:
         """Return the factors as gtsam has them, for another solver to check this one."""
@@ -244,11 +279,13 @@ def _faint_prior(key: int, T_map_base: Array) -> gtsam.PriorFactorPose3:
     return gtsam.PriorFactorPose3(key, gtsam.Pose3(T_map_base), noise)
 
 
-def _attitude_factor(key: int, up: Array, sigma: float) -> gtsam.AttitudeFactorPose3:
+def _attitude_factor(vertical: Vertical) -> gtsam.AttitudeFactorPose3:
     # Odometry does not tell the slope of a ramp.
     kernel = gtsam.noiseModel.mEstimator.Huber.Create(ROBUST_SCALE)
-    noise = _robust(kernel, gtsam.noiseModel.Isotropic.Sigma(2, sigma))
-    return gtsam.AttitudeFactorPose3(key, gtsam.Unit3(UP), noise, gtsam.Unit3(up))
+    noise = _robust(kernel, gtsam.noiseModel.Isotropic.Sigma(2, vertical.sigma))
+    return gtsam.AttitudeFactorPose3(
+        vertical.keyframe, gtsam.Unit3(UP), noise, gtsam.Unit3(vertical.up)
+    )
 
 
 def _robust(

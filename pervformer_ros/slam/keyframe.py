@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keyframes: the views the map is made of, and which of them a new view should overlap."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -105,6 +106,9 @@ class KeyframeMap:
     def __len__(self) -> int:
         return len(self._keyframes)
 
+    def __iter__(self) -> Iterator[Keyframe]:
+        return iter(self._keyframes)
+
     def __getitem__(self, index: int) -> Keyframe:
         return self._keyframes[index]
 
@@ -119,6 +123,12 @@ class KeyframeMap:
         self.move(poses, drift)
         if np.count_nonzero(self._remembers) > self._budget:
             self._forget_one()
+
+    def restore(self, keyframes: list[Keyframe], poses: Array, drift: Array) -> None:
+        """Hold these keyframes instead, of which the empty ones have forgotten what they saw."""
+        self._keyframes = list(keyframes)
+        self._remembers = np.array([len(keyframe) > 0 for keyframe in keyframes])
+        self.move(poses, drift)
 
     def move(self, poses: Array, drift: Array) -> None:
         """Take over what the graph has found."""

@@ -281,7 +281,15 @@ def _optimisers(model: nn.Module, rate: float, decay: float) -> list[torch.optim
     Muon (Jordan 2024) orthogonalises each step; scaled as AdamW's steps are (Liu 2025), both take
     the same learning rate. Convolutions, norms, biases, learned tokens, the recurrence's decay
     rates and last layers are AdamW's; of these, weights of layers alone decay.
+
+    Raises:
+        ValueError: if PyTorch is too old to have Muon.
     """
+    if not hasattr(torch.optim, "Muon"):
+        raise ValueError(
+            f"training needs torch.optim.Muon, and PyTorch {torch.__version__} has none: "
+            "install 2.9 or newer"
+        )
     hidden: list[Tensor] = []
     weights: list[Tensor] = []
     rest: list[Tensor] = []

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pervformer_ros.model.config import FINE, FINEST
+from pervformer_ros.model.config import CLASSES, FINE, FINEST
 from pervformer_ros.model.decode import box_iou, centre_to_corners
 from pervformer_ros.model.heads import Percept
 from pervformer_ros.model.sampling import sample_bilinear
@@ -19,6 +19,11 @@ PLACE_TEMPERATURE = 0.1
 TOO_NEAR = 1.5  # cells: a point this near to the right one is not held to be wrong
 SAME_PLACE = (1.5, 0.4)  # m, rad: two frames nearer than both show the same place
 OTHER_PLACE = (3.0, 0.8)  # two frames farther than either show different ones
+
+# What the peaks of classes count for that most images do not show.
+SELDOM = {
+    "pallet_jack": 3.0, "box": 3.0, "cone": 3.0, "robot": 3.0, "roll_cage": 1.2, "person": 1.2,
+}  # fmt: skip
 
 WEIGHTS = {
     "heat": 1.0, "box": 2.0, "mask": 1.0, "identity": 0.5, "motion": 1.5, "keypoint": 0.5,
@@ -71,11 +76,20 @@ def probe_losses(percept: Percept, batch: Batch) -> dict[str, Tensor]:
 
 
 def heat_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Focal loss that forgives the neighbours of a peak (CornerNet, arXiv:1808.01244, eq. 1)."""
+    """Focal loss that forgives the neighbours of a peak (CornerNet, arXiv:1808.01244, eq. 1).
+
+    Peaks of classes that are seen seldom count for more.
+
+    Args:
+        logits: (B, T, classes, h, w).
+        target: likewise.
+        weight: (B, T, h, w).
+    """
     log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)
     p = torch.sigmoid(logits)
     is_peak = target > 0.999
-    peak = -log_p * (1 - p) ** 2 * is_peak
+    seldom = torch.tensor([SELDOM.get(name, 1.0) for name in CLASSES], device=logits.device)
+    peak = -log_p * (1 - p) ** 2 * is_peak * seldom[:, None, None]
     rest = -log_not_p * p**2 * (1 - target) ** 4 * ~is_peak
     weight = weight[:, :, None]
     return ((peak + rest) * weight).sum() / (is_peak * weight).sum().clamp(min=1)

@@ -4,6 +4,7 @@
 
 import numpy as np
 from nav_msgs.msg import Odometry, Path
+from pervformer_msgs.srv import LoadMemory, SaveMemory
 from rclpy.qos import QoSProfile
 from tf2_msgs.msg import TFMessage
 
@@ -11,6 +12,35 @@ from pervformer_ros.bags.intake import stamp_of
 from pervformer_ros.frame import NANOSECONDS
 
 RELIABLE = QoSProfile(depth=100)
+
+
+def test_a_map_outlives_the_node(start, robot, tmp_path):
+    """It is saved, a new node resumes in it, and a file that is none is refused in words."""
+    poses: dict[int, Odometry] = {}
+    robot.create_subscription(
+        Odometry, "/slam/odometry", lambda m: poses.update({stamp_of(m.header): m}), RELIABLE
+    )
+    start("perception", checkpoint="untrained", model="tiny")
+    first = start("slam")
+    robot.publish_extrinsics()
+    empty = robot.call(SaveMemory, "/slam/save_map", SaveMemory.Request(path="anywhere"))
+    assert not empty.success
+    assert "the map is empty" in empty.message
+    robot.publish_until(lambda: len(poses) >= 3, "poses")
+    path = str(tmp_path / "map.safetensors")
+    saved = robot.call(SaveMemory, "/slam/save_map", SaveMemory.Request(path=path))
+    assert saved.success, saved.message
+
+    first.terminate()
+    first.wait()
+    start("slam", map_file=path)
+    known = len(poses)
+    robot.publish_until(lambda: len(poses) > known, "a pose in the resumed map")
+    again = robot.call(LoadMemory, "/slam/load_map", LoadMemory.Request(path=path))
+    assert again.success, again.message
+    refused = robot.call(LoadMemory, "/slam/load_map", LoadMemory.Request(path=str(tmp_path)))
+    assert not refused.success
+    assert "cannot read" in refused.message
 
 
 def test_the_pose_goes_on_after_time_jumped_back(start, robot):

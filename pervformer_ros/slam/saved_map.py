@@ -1,0 +1,179 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The map on disk: one safetensors file with all keyframes and the graph that holds them."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from pervformer_ros.files import write_whole
+from pervformer_ros.frame import CameraModel
+from pervformer_ros.geometry import Array
+from pervformer_ros.slam.graph import Edge, EdgeKind, PoseGraph, Vertical
+from pervformer_ros.slam.keyframe import Keyframe
+
+FORMAT = "pervformer_ros map"
+FORMAT_VERSION = "1"
+KINDS = list(EdgeKind)
+
+
+class MapError(ValueError):
+    """A map that cannot be written or loaded; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SavedMap:
+    """What a map is made of.
+
+    keyframes: all of them, in order. Odometry of that time is of no use later and is left out.
+    graph: their poses, and what holds them.
+    is_level: whether the map's z axis is vertical.
+    """
+
+    keyframes: list[Keyframe]
+    graph: PoseGraph
+    is_level: bool
+
+    def write(self, path: Path) -> None:
+        """Write the file in one step: it is either the old one or the new one, never half.
+
+        Raises:
+            MapError: if there is nothing to write, or the place cannot be written to.
+        """
+        if not self.keyframes:
+            raise MapError("the map is empty: drive until something has been seen, then save it")
+        if not path.name:
+            raise MapError(f"'{path}' names no file: give the path of the file to write")
+        cameras = list(dict.fromkeys(k.camera for k in self.keyframes))
+        header = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "is_level": json.dumps(self.is_level),
+            "cameras": json.dumps([asdict(camera) for camera in cameras]),
+        }
+        tensors = {
+            **_pack_keyframes(self.keyframes, cameras),
+            **_pack_graph(self.graph),
+        }
+        data = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, header)
+        try:
+            write_whole(path, data)
+        except OSError as error:
+            raise MapError(f"cannot write {path}: {error.strerror or error}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> "SavedMap":
+        """Read a file.
+
+        Raises:
+            MapError: if it is missing, damaged or of another version.
+        """
+        try:
+            with safe_open(path, "numpy") as file:
+                header = file.metadata() or {}
+                found = header.get("format"), header.get("version")
+                if found != (FORMAT, FORMAT_VERSION):
+                    raise MapError(
+                        f"{path} is no map of version {FORMAT_VERSION}: save it again with this "
+                        "version of pervformer_ros"
+                    )
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            cameras = [
+                CameraModel(**{**c, "distortion": tuple(c["distortion"])})
+                for c in json.loads(header["cameras"])
+            ]
+            graph = _unpack_graph(tensors)
+            keyframes = _unpack_keyframes(tensors, cameras, graph.stamps_ns)
+            return cls(keyframes, graph, bool(json.loads(header["is_level"])))
+        except OSError as error:
+            raise MapError(f"cannot read {path}: {error.strerror or error}") from error
+        except MapError:
+            raise
+        except (SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
+            raise MapError(f"{path} is damaged ({error}): load another one") from error
+
+
+def _pack_keyframes(keyframes: list[Keyframe], cameras: list[CameraModel]) -> dict[str, Array]:
+    places = [k.place_descriptor for k in keyframes if len(k.place_descriptor)]
+    size = len(places[0]) if places else 0
+    return {
+        "camera": np.array([cameras.index(k.camera) for k in keyframes]),
+        "T_base_camera": np.stack([k.T_base_camera for k in keyframes]),
+        "features": np.array([len(k) for k in keyframes]),
+        "points": np.concatenate([k.points for k in keyframes]),
+        "static_probability": np.concatenate([k.static_probability for k in keyframes]),
+        "descriptors": np.concatenate([k.descriptors for k in keyframes]),
+        "has_place": np.array([len(k.place_descriptor) > 0 for k in keyframes]),
+        "place_descriptors": np.stack(places) if places else np.zeros((0, size), np.float32),
+        "looking_distance": np.array([k.looking_distance for k in keyframes]),
+    }
+
+
+def _unpack_keyframes(
+    tensors: dict[str, NDArray[Any]], cameras: list[CameraModel], stamps_ns: NDArray[np.int64]
+) -> list[Keyframe]:
+    ends = np.cumsum(tensors["features"])[:-1]
+    points, static, descriptors = (
+        np.split(tensors[name], ends) for name in ("points", "static_probability", "descriptors")
+    )
+    places = iter(tensors["place_descriptors"])
+    return [
+        Keyframe(
+            id=i,
+            stamp_ns=int(stamp),
+            camera=cameras[tensors["camera"][i]],
+            T_base_camera=tensors["T_base_camera"][i],
+            reading=None,
+            points=points[i],
+            static_probability=static[i],
+            descriptors=descriptors[i],
+            place_descriptor=(next(places) if tensors["has_place"][i] else np.empty(0, np.float32)),
+            looking_distance=float(tensors["looking_distance"][i]),
+        )
+        for i, stamp in enumerate(stamps_ns)
+    ]
+
+
+def _pack_graph(graph: PoseGraph) -> dict[str, Array]:
+    edges, verticals = graph.edges, graph.verticals
+    return {
+        "stamps_ns": graph.stamps_ns,
+        "poses": graph.poses,
+        "edge_ends": np.array([(e.first, e.second) for e in edges]).reshape(-1, 2),
+        "edge_kind": np.array([KINDS.index(e.kind) for e in edges], int),
+        "edge_pose": np.array([e.T_first_second for e in edges]).reshape(-1, 4, 4),
+        "edge_covariance": np.array([e.covariance for e in edges]).reshape(-1, 6, 6),
+        "vertical_keyframe": np.array([v.keyframe for v in verticals], int),
+        "vertical_up": np.array([v.up for v in verticals]).reshape(-1, 3),
+        "vertical_sigma": np.array([v.sigma for v in verticals], float),
+    }
+
+
+def _unpack_graph(tensors: dict[str, NDArray[Any]]) -> PoseGraph:
+    edges = zip(
+        tensors["edge_ends"].tolist(),
+        tensors["edge_kind"].tolist(),
+        tensors["edge_pose"],
+        tensors["edge_covariance"],
+        strict=True,
+    )
+    verticals = zip(
+        tensors["vertical_keyframe"].tolist(),
+        tensors["vertical_up"],
+        tensors["vertical_sigma"].tolist(),
+        strict=True,
+    )
+    stamps = tensors["stamps_ns"]
+    return PoseGraph(
+        np.arange(len(stamps)),
+        stamps,
+        tensors["poses"],
+        tuple(Edge(a, b, KINDS[kind], T, covariance) for (a, b), kind, T, covariance in edges),
+        tuple(Vertical(*vertical) for vertical in verticals),
+    )
