@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 FEATURES = ("orb", "pervformer")
 # A detection that overlaps a visible probe's box by more than this is that probe's object.
 EXPLAINED_IOU = 0.3
+# Detections that score less are not even looked at; the memory knows which begin something.
+FAINT_SCORE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,9 @@ class Pipeline:
         self.config = config or PipelineConfig()
         weights = find_weights(self.config.checkpoint, self.config.model)
         self.loaded: LoadedModel = load_model(weights, self.config.model)
-        self.perceiver = Perceiver(self.loaded.model, self.config.device)
+        self.perceiver = Perceiver(
+            self.loaded.model, self.config.device, score_threshold=FAINT_SCORE
+        )
         self.memory = WorkingMemory(MemoryConfig(paths=self.config.paths))
         self.slam = slam
         self._orb = OrbExtractor(self.config.max_features)

@@ -27,6 +27,9 @@ from pervformer_ros.memory.visibility import look_at
 # Belief from which a thing counts, as log-odds; a doubtful one loses this with every image
 # that does not show it, and is dropped after so many.
 CONFIRMED, DOUBT, PATIENCE = 1.5, -0.3, 4
+SURE = 0.3
+# A faint sighting overlaps a thing's last box by more than this, and no surer sighting by as much.
+FAINT_OVERLAP = 0.4
 # A place is looked past where this share of it is in view, and this share of that looked through.
 IN_VIEW, LOOKED_THROUGH = 0.5, 0.8
 # A thing that was not seen for so long may have moved meanwhile, seconds.
@@ -50,12 +53,14 @@ class ObjectMap:
     is certain; then it is either recognised as a thing that was lost from sight, by a second
     assignment, or it is a new object. Ids are for life and are not given twice.
 
+    sure_score: what a sighting scores at least that may begin something.
     sighted: the objects that the last image showed, whether certain or not.
     """
 
     def __init__(self, capacity: int = 500, confirm_sightings: int = 3):
         self.capacity = capacity
         self.confirm_sightings = confirm_sightings
+        self.sure_score = SURE
         self.objects: dict[int, WorldObject] = {}
         self.sighted: list[WorldObject] = []
         self.next_id = 1
@@ -87,9 +92,15 @@ class ObjectMap:
         seen = _once_each(sightings)
         known = list(self.objects.values())
         present = [o for o in known if o.state is not ObjectState.GONE]
-        pairs = assign(costs(present, seen, stamp_ns, self._drift_sigma(present), self.looks))
-        self._learn_looks(present, seen, pairs)
-        self.sighted = self._join(present, seen, pairs, stamp_ns)
+        sure = [s for s in seen if s.score >= self.sure_score]
+        pairs = assign(costs(present, sure, stamp_ns, self._drift_sigma(present), self.looks))
+        self._learn_looks(present, sure, pairs)
+        matched = {i: sure[j] for i, j in pairs}
+        faint = _unexplained(seen[len(sure) :], sure)
+        matched |= self._faintly_seen(present, matched, faint, stamp_ns)
+        taken = {j for _, j in pairs}
+        new = [s for j, s in enumerate(sure) if j not in taken]
+        self.sighted = self._join(present, matched, new, stamp_ns)
         self._welcome(stamp_ns)
         self._merge_duplicates()
         self._drop_doubtful()
@@ -151,16 +162,39 @@ class ObjectMap:
         for thing in self.objects.values():
             thing.predict(min(seconds, 5.0))
 
+    def _faintly_seen(
+        self,
+        present: list[WorldObject],
+        matched: dict[int, Sighting],
+        faint: list[Sighting],
+        stamp_ns: int,
+    ) -> dict[int, Sighting]:
+        """Return what is left of those in view that faint sightings show, which begin nothing.
+
+        A detection that scores low where a thing was just seen is that thing, half hidden
+        (ByteTrack, arXiv:2110.06864).
+        """
+        left = [
+            i
+            for i, o in enumerate(present)
+            if i not in matched and o.confirmed and o.state is ObjectState.VISIBLE
+        ]
+        things = [present[i] for i in left]
+        cost = costs(things, faint, stamp_ns, self._drift_sigma(things), self.looks)
+        overlap = box_overlaps(_boxes(things), _boxes(faint))
+        labels = np.array([[o.label == s.label for s in faint] for o in things], bool)
+        fits = (overlap > FAINT_OVERLAP) & labels.reshape(overlap.shape)
+        return {left[i]: faint[j] for i, j in assign(np.where(fits, cost, np.inf))}
+
     def _join(
         self,
         present: list[WorldObject],
-        seen: list[Sighting],
-        pairs: list[tuple[int, int]],
+        matched: dict[int, Sighting],
+        new: list[Sighting],
         stamp_ns: int,
     ) -> list[WorldObject]:
-        """Merge the pairs, make doubtful objects of the rest; return all that is sighted."""
+        """Merge what matches, make doubtful objects of the rest; return all that is sighted."""
         sighted, moved = [], []
-        matched = {i: seen[j] for i, j in pairs}
         sigma = self._drift_sigma(present)
         for i, thing in enumerate(present):
             if i not in matched:
@@ -174,13 +208,11 @@ class ObjectMap:
             if thing.confirmed and not thing.moving and not thing.in_motion:
                 moved.append((thing, thing.position - before, then))
         self._carry_along(moved)
-        known = {j for _, j in pairs}
-        for j, sighting in enumerate(seen):
-            if j not in known:
-                thing = WorldObject.of(self.next_id, sighting, stamp_ns, self.drift.odometer)
-                self.objects[thing.id] = thing
-                self.next_id += 1
-                sighted.append(thing)
+        for sighting in new:
+            thing = WorldObject.of(self.next_id, sighting, stamp_ns, self.drift.odometer)
+            self.objects[thing.id] = thing
+            self.next_id += 1
+            sighted.append(thing)
         return sighted
 
     def _meet_again(
@@ -324,6 +356,17 @@ class ObjectMap:
 
     def _drift_sigma(self, things: Sequence[WorldObject]) -> Array:
         return self.drift.sigma(np.array([o.odometer for o in things]))
+
+
+def _boxes(things: Sequence[WorldObject | Sighting]) -> Array:
+    """Return the boxes (N, 4) of x, y, width, height."""
+    return np.array([o.box for o in things], float).reshape(-1, 4)
+
+
+def _unexplained(faint: list[Sighting], sure: list[Sighting]) -> list[Sighting]:
+    """Return the faint sightings that no surer one overlaps, of whatever class."""
+    overlap = box_overlaps(_boxes(faint), _boxes(sure))
+    return [s for s, row in zip(faint, overlap, strict=True) if not (row > FAINT_OVERLAP).any()]
 
 
 def _once_each(sightings: Sequence[Sighting]) -> list[Sighting]:

@@ -43,7 +43,7 @@ def tiny(features="orb", slam=None) -> Pipeline:
 def trained(checkpoint) -> Pipeline:
     """A line that believes everything it sees."""
     line = Pipeline(PipelineConfig(checkpoint=checkpoint, features="pervformer"))
-    line.perceiver.score_threshold = 0.0
+    line.perceiver.score_threshold = line.memory.map.sure_score = 0.0
     return line
 
 

@@ -219,3 +219,19 @@ def test_a_full_map_still_learns_what_is_new():
     see(things, *[[sighting((x, 0, 1)) for x in (2, 5, 8)]] * 10, *[[sighting((11, 0, 1))]] * 20)
     (new,) = (o for o in things.objects.values() if round(o.position[0]) == 11)
     assert new.sightings == 20
+
+
+def test_a_faint_sighting_goes_on_with_what_is_in_view_but_begins_nothing():
+    things = ObjectMap()
+    for i in range(12):
+        things.update(i * SECOND // 10, [sighting(score=0.15)])
+    assert not things.objects
+    for i in range(12, 18):
+        things.update(i * SECOND // 10, [sighting()])
+    (number,) = things.objects
+    for i in range(18, 24):
+        things.update(i * SECOND // 10, [sighting(score=0.15)])
+    assert [o.id for o in things.sighted] == [number]
+    things.update(30 * SECOND // 10, [])
+    things.update(31 * SECOND // 10, [sighting(score=0.15)])
+    assert not things.sighted, "it is out of view"

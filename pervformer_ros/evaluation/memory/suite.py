@@ -22,7 +22,7 @@ from pervformer_ros.evaluation.memory.record import EventRecord
 from pervformer_ros.evaluation.memory.scoring import EventScore, Happening
 from pervformer_ros.evaluation.perception.suite import STREAMING
 from pervformer_ros.evaluation.table import Row, write_table
-from pervformer_ros.frame import Frame
+from pervformer_ros.frame import NANOSECONDS, Frame
 from pervformer_ros.geometry import Array, invert
 from pervformer_ros.memory import (
     Corridor,
@@ -54,6 +54,7 @@ class MemoryRun:
     seed: int
     events: EventScore
     row: Row
+    start_ns: int
 
 
 def evaluate_memory(
@@ -66,7 +67,7 @@ def evaluate_memory(
     rate: int = FRAME_RATE,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Row]:
-    """Judge memories along episodes; write table.json and confidences.json.
+    """Judge memories along episodes; write table.json, mistakes.txt and confidences.json.
 
     Args:
         sources: of SOURCES.
@@ -96,6 +97,8 @@ def evaluate_memory(
             write_table(SUITE, [r.row for r in runs], out)  # what is there is there
             told = sum((r.events for r in runs), EventScore())
             write_confidences(told, out / "confidences.json")
+            lines = [line for run in runs for line in _mistakes(run)]
+            (out / "mistakes.txt").write_text("\n".join(lines) + "\n")
     rows = [r.row for r in runs] + [_sum(s, [r for r in runs if r.source == s]) for s in sources]
     write_table(SUITE, rows, out)
     return rows
@@ -263,7 +266,7 @@ def _run(source: str, episode: Episode, pose: str, record: EventRecord) -> Memor
         "duplicates": remembered.duplicates,
         "story": _story(scenario, events),
     }
-    return MemoryRun(source, scenario, episode.seed, events, row)
+    return MemoryRun(source, scenario, episode.seed, events, row, episode.stamp_ns(0))
 
 
 def _sum(source: str, runs: Sequence[MemoryRun]) -> Row:
@@ -335,11 +338,13 @@ def _rounded(figure: float | None) -> float | None:
     return None if figure is None else round(figure, 4)
 
 
-def describe(score: EventScore, start_ns: int) -> Iterator[str]:
-    """Yield a line for every event that was told wrongly or not at all."""
-    for what, listed in (("false", score.false), ("missed", score.missed)):
+def _mistakes(run: MemoryRun) -> Iterator[str]:
+    """Yield a line for every event that was told wrongly or not at all, under a heading."""
+    yield f"{run.scenario} {run.seed}, by {run.source}"
+    for what, listed in (("false", run.events.false), ("missed", run.events.missed)):
         for e in sorted(listed, key=lambda e: e.stamp_ns):
+            seconds = (e.stamp_ns - run.start_ns) / NANOSECONDS
             yield (
-                f"{what:6} {(e.stamp_ns - start_ns) / 1e9:7.2f} s {e.type.name:14} {e.thing} "
+                f"    {what:6} {seconds:7.2f} s {e.type.name:14} {e.thing} "
                 f"{e.label} {e.path} at {e.place.round(2)}, {e.away_m:.1f} m away"
             )

@@ -31,7 +31,11 @@ class Variant:
         config = PipelineConfig(self.checkpoint, self.size, max_features=max_features)
         pipeline = Pipeline(config)
         if self.name == FULL_RESET:
-            pipeline.perceiver = ForgetfulPerceiver(pipeline.loaded.model, config.device)
+            pipeline.perceiver = ForgetfulPerceiver(
+                pipeline.loaded.model,
+                config.device,
+                score_threshold=pipeline.perceiver.score_threshold,
+            )
         return pipeline
 
 
