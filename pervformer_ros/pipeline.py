@@ -54,7 +54,7 @@ FEATURES = ("orb", "pervformer")
 # A detection that overlaps a visible probe's box by more than this is that probe's object.
 EXPLAINED_IOU = 0.3
 # Detections that score less are not even looked at; the memory knows which begin something.
-FAINT_SCORE = 0.15
+FAINT_SCORE = 0.2
 
 
 @dataclass(frozen=True, slots=True)

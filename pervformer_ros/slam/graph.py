@@ -105,6 +105,7 @@ class GraphOptimiser:
 
     def __init__(self) -> None:
         self._isam = _make_isam()
+        self._factors = gtsam.NonlinearFactorGraph()
         self._stamps_ns: list[int] = []
         self._edges: list[Edge] = []
         self._verticals: list[Vertical] = []
@@ -148,9 +149,8 @@ class GraphOptimiser:
             self._verticals.append(Vertical(key, up, up_sigma))
             factors.add(_attitude_factor(self._verticals[-1]))
         guesses.insert(key, gtsam.Pose3(T_map_base))
-        self._isam.update(factors, guesses)
         # The robust weights follow the poses, so one more pass lets them settle.
-        self._isam.update()
+        self._solve(factors, guesses, passes=2)
         self._stamps_ns.append(stamp_ns)
         self._keep(edges)
         self._poses = self._solution()
@@ -167,17 +167,14 @@ class GraphOptimiser:
         Returns:
             The poses (N, 4, 4) that fit best.
         """
-        factors, guesses = gtsam.NonlinearFactorGraph(), gtsam.Values()
-        if poses is not None:
-            factors.push_back(self._isam.getFactorsUnsafe())
-            self._isam = _make_isam()
-            for key, pose in enumerate(poses):
-                guesses.insert(key, gtsam.Pose3(pose))
+        factors = gtsam.NonlinearFactorGraph()
         for edge in edges:
             factors.add(_factor(edge))
-        self._isam.update(factors, guesses)
-        for _ in range(CLOSING_PASSES):
-            self._isam.update()
+        if poses is None:
+            self._solve(factors, gtsam.Values(), passes=1 + CLOSING_PASSES)
+        else:
+            self._factors.push_back(factors)
+            self._begin_at(poses, passes=1 + CLOSING_PASSES)
         self._keep(edges)
         self._poses = self._solution()
         return self._poses
@@ -216,18 +213,17 @@ class GraphOptimiser:
     def resume(cls, graph: PoseGraph) -> "GraphOptimiser":
         """Return the optimiser that a snapshot was taken of."""
         optimiser = cls()
-        factors, guesses = gtsam.NonlinearFactorGraph(), gtsam.Values()
+        factors = optimiser._factors
         origin = gtsam.noiseModel.Isotropic.Sigma(6, ORIGIN_SIGMA)
         for key, pose in enumerate(graph.poses):
             if key == 0:
                 factors.add(gtsam.PriorFactorPose3(key, gtsam.Pose3(pose), origin))
             factors.add(_faint_prior(key, pose))
-            guesses.insert(key, gtsam.Pose3(pose))
         for edge in graph.edges:
             factors.add(_factor(edge))
         for vertical in graph.verticals:
             factors.add(_attitude_factor(vertical))
-        optimiser._isam.update(factors, guesses)
+        optimiser._begin_at(graph.poses, passes=1)
         optimiser._stamps_ns = graph.stamps_ns.tolist()
         optimiser._verticals = list(graph.verticals)
         optimiser._keep(graph.edges)
@@ -236,7 +232,32 @@ class GraphOptimiser:
 
     def factors(self) -> gtsam.NonlinearFactorGraph:
         """Return the factors as gtsam has them, for another solver to check this one."""
-        return self._isam.getFactorsUnsafe()
+        return self._factors
+
+    def _solve(
+        self, factors: gtsam.NonlinearFactorGraph, guesses: gtsam.Values, passes: int
+    ) -> None:
+        """Add factors, and guesses of the poses that are new."""
+        self._factors.push_back(factors)
+        try:
+            self._isam.update(factors, guesses)
+            for _ in range(passes - 1):
+                self._isam.update()
+        except RuntimeError:
+            # Edges that contradict each other may weigh next to nothing: too little for Cholesky's
+            # method, which squares the condition. QR does not.
+            poses = [*self._poses, *(guesses.atPose3(key).matrix() for key in guesses.keys())]  # noqa: SIM118
+            self._begin_at(np.array(poses), passes, "QR")
+
+    def _begin_at(self, poses: Array, passes: int, method: str = "CHOLESKY") -> None:
+        """Solve everything anew from poses (N, 4, 4)."""
+        guesses = gtsam.Values()
+        for key, pose in enumerate(poses):
+            guesses.insert(key, gtsam.Pose3(pose))
+        self._isam = _make_isam(method)
+        self._isam.update(self._factors, guesses)
+        for _ in range(passes - 1):
+            self._isam.update()
 
     def _keep(self, edges: Sequence[Edge]) -> None:
         self._edges.extend(edges)
@@ -254,8 +275,9 @@ class GraphOptimiser:
         return poses
 
 
-def _make_isam() -> gtsam.ISAM2:
+def _make_isam(method: str = "CHOLESKY") -> gtsam.ISAM2:
     parameters = gtsam.ISAM2Params()
+    parameters.setFactorization(method)
     parameters.setRelinearizeThreshold(RELINEARISE)
     parameters.relinearizeSkip = 1
     return gtsam.ISAM2(parameters)

@@ -224,6 +224,9 @@ def batches(
             yield number, index, _collate([s.chunk(start, start + chunk) for s in sources])
 
 
+JOIN_S = 30.0
+
+
 def in_background(make: Callable[[], Iterator[Any]], ahead: int = 3) -> Iterator[Any]:
     """Yield what the iterator yields, which a thread works out ahead."""
     ready: queue.Queue[tuple[str, Any]] = queue.Queue(ahead)
@@ -259,6 +262,7 @@ def in_background(make: Callable[[], Iterator[Any]], ahead: int = 3) -> Iterator
             yield value
     finally:
         stop.set()
+        thread.join(JOIN_S)  # one that computes while the process ends takes it down
 
 
 def _tokens(window: Window, row: int, column: int, columns: int) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pervformer_ros.frame import Frame
 from pervformer_ros.geometry import Array, Trajectory, invert
+from pervformer_ros.slam import se3
 
 DEPTH_LIMIT = 8.0
 
@@ -35,7 +36,7 @@ class Open3dOdometry:
         )
         T_map_base = np.eye(4)
         if self._last is not None:
-            T_map_base = self._poses[-1] @ self._motion(image, frame)
+            T_map_base = se3.normalise(self._poses[-1] @ self._motion(image, frame))
         self._last = image
         self._stamps.append(frame.stamp_ns)
         self._poses.append(T_map_base)
@@ -60,9 +61,15 @@ class Open3dOdometry:
             o3d.pipelines.odometry.RGBDOdometryJacobianFromHybridTerm(),
             o3d.pipelines.odometry.OdometryOption(depth_max=DEPTH_LIMIT),
         )
-        if not found:
+        # Where few pixels overlap it may claim to have found a matrix that is no pose.
+        if not found or not _is_pose(np.asarray(T_last_camera)):
             return last_step
         return frame.T_base_camera @ np.asarray(T_last_camera) @ invert(frame.T_base_camera)
+
+
+def _is_pose(T: Array) -> bool:
+    R = T[:3, :3]
+    return bool(np.allclose(R @ R.T, np.eye(3), atol=1e-6) and np.isfinite(T).all())
 
 
 def _image(pixels: NDArray[Any]) -> o3d.geometry.Image:
