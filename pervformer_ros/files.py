@@ -3,7 +3,7 @@
 """Files that are either the old one or the new one, never half."""
 
 import os
-from contextlib import suppress
+import tempfile
 from pathlib import Path
 
 
@@ -13,13 +13,15 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         OSError: if the place cannot be written to; what was there is there still.
     """
-    partial = path.with_name(path.name + ".partial")
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    partial = Path(name)
     try:
-        with partial.open("wb") as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        partial.chmod(0o644)  # mkstemp's own mode would hide it from other users
         partial.replace(path)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

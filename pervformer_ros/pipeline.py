@@ -46,13 +46,12 @@ from pervformer_ros.model import (
     load_model,
     state_bytes,
 )
+from pervformer_ros.model.probes import EXPLAINED_IOU
 
 if TYPE_CHECKING:
     from pervformer_ros.slam import SlamBackend, SlamUpdate
 
 FEATURES = ("orb", "pervformer")
-# A detection that overlaps a visible probe's box by more than this is that probe's object.
-EXPLAINED_IOU = 0.3
 # Detections that score less are not even looked at; the memory knows which begin something.
 FAINT_SCORE = 0.2
 

@@ -3,8 +3,9 @@
 """How likely it is that an event is right: its confidence.
 
 What is believed follows from the model of the world: that the thing exists, and that its place is
-right, by the doubt about it. What such a belief is worth was measured: a logistic curve (Platt)
-over its log-odds, with an offset for every type of event.
+right, by the doubt about it. What such a belief is worth is a logistic curve (Platt) over its
+log-odds, with an offset for every type of event, which `evaluation/memory/calibration.py` fits. It
+has not been fitted yet: belief is taken as it is.
 """
 
 import math

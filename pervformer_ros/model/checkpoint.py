@@ -3,8 +3,6 @@
 """Weights on disk: safetensors, with the configuration and the model's card in the header."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from pervformer_ros.files import write_whole
 from pervformer_ros.model.config import PervFormerConfig
 from pervformer_ros.model.pervformer import PervFormer, create_model
 
@@ -111,18 +110,7 @@ def save_model(
         "card": json.dumps(dict(card or {})),
     }
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    content = save(tensors, metadata)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp's own mode would hide it from other users
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, save(tensors, metadata))
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

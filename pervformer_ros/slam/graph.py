@@ -104,7 +104,7 @@ class GraphOptimiser:
     """Holds one pose per keyframe, numbered from 0, and moves them to fit the edges."""
 
     def __init__(self) -> None:
-        self._isam = _make_isam()
+        self._isam = _make_isam("CHOLESKY")
         self._factors = gtsam.NonlinearFactorGraph()
         self._stamps_ns: list[int] = []
         self._edges: list[Edge] = []
@@ -139,10 +139,7 @@ class GraphOptimiser:
         if key > 0 and not any(key in (e.first, e.second) for e in edges):
             raise ValueError(f"keyframe {key} is not linked to the graph")
         factors, guesses = gtsam.NonlinearFactorGraph(), gtsam.Values()
-        if key == 0:
-            origin = gtsam.noiseModel.Isotropic.Sigma(6, ORIGIN_SIGMA)
-            factors.add(gtsam.PriorFactorPose3(key, gtsam.Pose3(T_map_base), origin))
-        factors.add(_faint_prior(key, T_map_base))
+        _hold(factors, key, T_map_base)
         for edge in edges:
             factors.add(_factor(edge))
         if up is not None:
@@ -214,11 +211,8 @@ class GraphOptimiser:
         """Return the optimiser that a snapshot was taken of."""
         optimiser = cls()
         factors = optimiser._factors
-        origin = gtsam.noiseModel.Isotropic.Sigma(6, ORIGIN_SIGMA)
         for key, pose in enumerate(graph.poses):
-            if key == 0:
-                factors.add(gtsam.PriorFactorPose3(key, gtsam.Pose3(pose), origin))
-            factors.add(_faint_prior(key, pose))
+            _hold(factors, key, pose)
         for edge in graph.edges:
             factors.add(_factor(edge))
         for vertical in graph.verticals:
@@ -240,22 +234,29 @@ class GraphOptimiser:
         """Add factors, and guesses of the poses that are new."""
         self._factors.push_back(factors)
         try:
-            self._isam.update(factors, guesses)
-            for _ in range(passes - 1):
-                self._isam.update()
+            self._update(factors, guesses, passes)
         except RuntimeError:
-            # Edges that contradict each other may weigh next to nothing: too little for Cholesky's
-            # method, which squares the condition. QR does not.
             poses = [*self._poses, *(guesses.atPose3(key).matrix() for key in guesses.keys())]  # noqa: SIM118
-            self._begin_at(np.array(poses), passes, "QR")
+            self._begin_at(np.array(poses), passes)
 
-    def _begin_at(self, poses: Array, passes: int, method: str = "CHOLESKY") -> None:
+    def _begin_at(self, poses: Array, passes: int) -> None:
         """Solve everything anew from poses (N, 4, 4)."""
         guesses = gtsam.Values()
         for key, pose in enumerate(poses):
             guesses.insert(key, gtsam.Pose3(pose))
-        self._isam = _make_isam(method)
-        self._isam.update(self._factors, guesses)
+        try:
+            self._isam = _make_isam("CHOLESKY")
+            self._update(self._factors, guesses, passes)
+        except RuntimeError:
+            # Edges that contradict each other may weigh next to nothing: too little for Cholesky's
+            # method, which squares the condition. QR does not.
+            self._isam = _make_isam("QR")
+            self._update(self._factors, guesses, passes)
+
+    def _update(
+        self, factors: gtsam.NonlinearFactorGraph, guesses: gtsam.Values, passes: int
+    ) -> None:
+        self._isam.update(factors, guesses)
         for _ in range(passes - 1):
             self._isam.update()
 
@@ -275,7 +276,7 @@ class GraphOptimiser:
         return poses
 
 
-def _make_isam(method: str = "CHOLESKY") -> gtsam.ISAM2:
+def _make_isam(method: str) -> gtsam.ISAM2:
     parameters = gtsam.ISAM2Params()
     parameters.setFactorization(method)
     parameters.setRelinearizeThreshold(RELINEARISE)
@@ -293,6 +294,14 @@ def _factor(edge: Edge) -> gtsam.BetweenFactorPose3:
         noise = _robust(gtsam.noiseModel.mEstimator.Cauchy.Create(ROBUST_SCALE), noise)
     pose = gtsam.Pose3(edge.T_first_second)
     return gtsam.BetweenFactorPose3(edge.first, edge.second, pose, noise)
+
+
+def _hold(factors: gtsam.NonlinearFactorGraph, key: int, T_map_base: Array) -> None:
+    """Hold a keyframe faintly; the first defines the map."""
+    if key == 0:
+        origin = gtsam.noiseModel.Isotropic.Sigma(6, ORIGIN_SIGMA)
+        factors.add(gtsam.PriorFactorPose3(key, gtsam.Pose3(T_map_base), origin))
+    factors.add(_faint_prior(key, T_map_base))
 
 
 def _faint_prior(key: int, T_map_base: Array) -> gtsam.PriorFactorPose3:

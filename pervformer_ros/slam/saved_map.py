@@ -101,7 +101,6 @@ class SavedMap:
 
 def _pack_keyframes(keyframes: list[Keyframe], cameras: list[CameraModel]) -> dict[str, Array]:
     places = [k.place_descriptor for k in keyframes if len(k.place_descriptor)]
-    size = len(places[0]) if places else 0
     return {
         "camera": np.array([cameras.index(k.camera) for k in keyframes]),
         "T_base_camera": np.stack([k.T_base_camera for k in keyframes]),
@@ -110,7 +109,7 @@ def _pack_keyframes(keyframes: list[Keyframe], cameras: list[CameraModel]) -> di
         "static_probability": np.concatenate([k.static_probability for k in keyframes]),
         "descriptors": np.concatenate([k.descriptors for k in keyframes]),
         "has_place": np.array([len(k.place_descriptor) > 0 for k in keyframes]),
-        "place_descriptors": np.stack(places) if places else np.zeros((0, size), np.float32),
+        "place_descriptors": np.stack(places) if places else np.zeros((0, 0), np.float32),
         "looking_distance": np.array([k.looking_distance for k in keyframes]),
     }
 
