@@ -54,28 +54,31 @@ TYPES = {
 class BagReader:
     """Reads a bag as a robot would live it. Use as a context manager.
 
+    required: streams without which a bag is of no use.
+
     Example:
         with BagReader(Path("recording")) as bag:
             for frame in bag.frames():
                 ...
 
     Raises:
-        BagError: on opening, if the bag is missing, damaged or has no colour images, or if a topic
-            is of another type than its stream.
+        BagError: on opening, if the bag is missing, damaged or lacks what is required, or if a
+            topic is of another type than its stream.
     """
 
     path: Path
     topics: TopicNames = field(default_factory=TopicNames)
     config: IntakeConfig = field(default_factory=IntakeConfig)
     faults: FaultLog = field(default_factory=FaultLog)
+    required: tuple[str, ...] = ("colour", "camera_info")
 
     def __enter__(self) -> "BagReader":
         self._reader = _open(self.path)
         try:
             self._streams = {f.name: self._find(f.name) for f in fields(self.topics)}
-            for required in ("colour", "camera_info"):
-                if not self._streams[required]:
-                    raise BagError(self._missing(required))
+            for stream in self.required:
+                if not self._streams[stream]:
+                    raise BagError(self._missing(stream))
         except BagError:
             self._reader.close()
             raise

@@ -78,13 +78,17 @@ def open_bag(
     from pervformer_ros.bags.reader import BagReader, TopicNames
     from pervformer_ros.geometry import make_transform
 
-    T_base_camera = None
-    if extrinsics:
-        numbers = [float(word) for word in extrinsics.replace(",", " ").split()]
-        if len(numbers) != 7:
-            raise ValueError(f"--extrinsics has {len(numbers)} numbers: give x y z qx qy qz qw")
-        T_base_camera = make_transform(numbers[:3], numbers[3:])
+    numbers = parse_extrinsics(extrinsics)
+    T_base_camera = make_transform(numbers[:3], numbers[3:]) if numbers else None
     return BagReader(bag, TopicNames(*topics), IntakeConfig(base_frame, T_base_camera, rectified))
+
+
+def parse_extrinsics(text: str) -> list[float]:
+    """Return the numbers of "x y z qx qy qz qw", none of ""; ValueError names the option."""
+    numbers = [float(word) for word in text.replace(",", " ").split()]
+    if len(numbers) not in (0, 7):
+        raise ValueError(f"--extrinsics has {len(numbers)} numbers: give x y z qx qy qz qw")
+    return numbers
 
 
 def parse_size(text: str, option: str) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 """Commands that run the line: on a bag, through the nodes, on the simulated warehouse."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,6 +12,9 @@ from rich.table import Table
 from pervformer_ros.cli import options
 from pervformer_ros.cli.console import clear_errors, progress_bar, say, show
 from pervformer_ros.cli.options import Features, Size
+
+if TYPE_CHECKING:
+    from pervformer_ros.bags.reader import BagReader
 
 DEMO_SCENARIO, DEMO_SEED, DEMO_DURATION_S = "shift", 1, 110.0
 ROWS = {"odometry": "odometry", "slam": "SLAM, final", "slam_online": "SLAM, online"}
@@ -87,9 +90,23 @@ def live(
     checkpoint: options.Weights = "",
     model: options.ModelSize = Size.small,
     rate: Annotated[float, typer.Option(min=0.01, help="Times real time.")] = 1.0,
+    colour_topic: options.ColourTopic = options.COLOUR,
+    info_topic: options.InfoTopic = options.INFO,
+    depth_topic: options.DepthTopic = options.DEPTH,
+    odom_topic: options.OdomTopic = options.ODOM,
+    base_frame: options.BaseFrame = "base_link",
+    extrinsics: options.Extrinsics = "",
+    rectified: options.Rectified = False,
 ) -> None:
     """Play a bag to the real nodes, each a process of its own, over DDS, and report the same."""
-    _live(bag, out, features, model, rate, checkpoint)
+    with clear_errors():
+        topics = colour_topic, info_topic, depth_topic, odom_topic
+        reader = options.open_bag(bag, topics, base_frame, extrinsics, rectified)
+        common: dict[str, Any] = {"base_frame": base_frame, "rectified": rectified}
+        if extrinsics:
+            common["camera_extrinsics"] = options.parse_extrinsics(extrinsics)
+    parameters = {"features": features.value, "model": model.value, "checkpoint": checkpoint}
+    _live(reader, out, parameters, common, rate)
 
 
 def simulate(
@@ -110,25 +127,27 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for bag and report.")] = Path("out/demo"),
 ) -> None:
     """Simulate part of a shift, run the nodes on it live, and report the drift."""
+    from pervformer_ros.bags.reader import BagReader
+
     bag = out / "bag"
     if not bag.exists():
         simulate(DEMO_SCENARIO, bag, DEMO_SEED, DEMO_DURATION_S)
-    _live(bag, out, Features.orb, Size.small, rate=1.0, checkpoint="")
+    _live(BagReader(bag), out)
 
 
 def _live(
-    bag: Path, out: Path, features: Features, model: Size, rate: float, checkpoint: str
+    reader: "BagReader",
+    out: Path,
+    parameters: dict[str, Any] | None = None,
+    common: dict[str, Any] | None = None,
+    rate: float = 1.0,
 ) -> None:
-    from pervformer_ros.bags.reader import BagReader
     from pervformer_ros.evaluation.report import write_report
     from pervformer_ros.nodes.live import LiveError, LiveOptions, run_live
 
-    parameters = {"features": features.value, "model": model.value}
-    if checkpoint:
-        parameters["checkpoint"] = checkpoint
+    how = LiveOptions(parameters or {}, common or {}, rate)
     with clear_errors(LiveError), progress_bar("live") as progress:
-        options = LiveOptions(parameters, rate)
-        report = write_report(run_live(bag, BagReader(bag), options, out / "logs", progress), out)
+        report = write_report(run_live(reader, how, out / "logs", progress), out)
     _print_report(report, out)
 
 

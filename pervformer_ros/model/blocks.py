@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pervformer_ros.model.attention import attend
 from pervformer_ros.model.config import PervFormerConfig
 from pervformer_ros.model.rg_lru import RGLRU, CausalConv1d
 
@@ -93,17 +94,9 @@ class SpatialAttention(nn.Module):
         """Mix the tokens of each frame (M, N, D)."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # (M, N, 3, heads, D / heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        y = _attend(q, k, v)
+        y = attend(q, k, v)
         mixed: Tensor = self.out(y.transpose(1, 2).flatten(2))
         return mixed
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend, each (M, heads, N, D / heads); on CPUs the fused kernel is slow backwards."""
-    if q.device.type == "cpu" and q.requires_grad:
-        weights = torch.softmax(q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5, dim=-1)
-        return weights.to(v.dtype) @ v
-    return F.scaled_dot_product_attention(q, k, v)
 
 
 class Mlp(nn.Module):

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -214,11 +214,12 @@ class Perceiver:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return colour, inverse depth and its validity in the model's size."""
         size = self.model.config.image_size
-        # A copy: images from messages are often read-only, or seen through negative strides.
-        colour = torch.from_numpy(rgb.copy()).to(self.device).permute(2, 0, 1)[None].float()
-        if colour.shape[2:] != size:
-            colour = F.interpolate(colour, size, mode="area")
-        colour = colour / 255.0
+        # A copy in any case: images from messages are often read-only, or have negative strides.
+        if rgb.shape[:2] != size:
+            rgb = np.asarray(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+        else:
+            rgb = rgb.copy()
+        colour = torch.from_numpy(rgb).to(self.device).permute(2, 0, 1)[None].float() / 255.0
         if depth is None:
             none = torch.zeros(1, 1, *size, device=self.device)
             return colour, none, none

@@ -130,15 +130,30 @@ class RGLRU(nn.Module):
 
 
 def linear_scan(a: Tensor, x: Tensor, h: Tensor) -> Tensor:
-    """Return all h_t = a_t h_{t-1} + x_t of a clip in log2 T passes over it (Hillis-Steele).
-
-    After the pass with shift s each frame holds what the 2s frames up to it add up to. There is no
-    division, and products of decays in [0, 1] can only fade: nothing overflows.
+    """Return all h_t = a_t h_{t-1} + x_t of a clip.
 
     Args:
         a: (B, T, ...) in [0, 1].
         x: (B, T, ...).
         h: (B, ...), the state before the clip.
+    """
+    return scan_in_order(a, x, h) if x.device.type == "cpu" else scan_in_parallel(a, x, h)
+
+
+def scan_in_order(a: Tensor, x: Tensor, h: Tensor) -> Tensor:
+    """Scan with the least work: one pass in all, frame by frame."""
+    states = []
+    for decay, gated in zip(a.unbind(1), x.unbind(1), strict=True):
+        h = torch.addcmul(gated, decay, h)
+        states.append(h)
+    return torch.stack(states, dim=1)
+
+
+def scan_in_parallel(a: Tensor, x: Tensor, h: Tensor) -> Tensor:
+    """Scan in log2 T passes over the clip (Hillis-Steele), each parallel over time.
+
+    After the pass with shift s each frame holds what the 2s frames up to it add up to. There is no
+    division, and products of decays in [0, 1] can only fade: nothing overflows.
     """
     x = torch.cat([torch.addcmul(x[:, :1], a[:, :1], h[:, None]), x[:, 1:]], dim=1)
     shift = 1

@@ -21,7 +21,7 @@ def main(args: list[str] | None = None) -> None:
     add_arguments(parser)
     given = parser.parse_args(remove_ros_args(args)[1:])
     try:
-        with BagReader(given.bag) as bag:
+        with BagReader(given.bag, required=()) as bag:
             player = Playback("bag_player", bag.types, given.rate)
             player.wait_for(given.wait_for, given.timeout)
             start_ns = bag.start_ns

@@ -30,7 +30,7 @@ from sensor_msgs.msg import Image
 
 from pervformer_ros.bags.images import decode_colour
 from pervformer_ros.bags.intake import pose_of, stamp_of
-from pervformer_ros.bags.reader import TF_STATIC, BagReader
+from pervformer_ros.bags.reader import TF_STATIC, BagReader, TopicNames
 from pervformer_ros.evaluation.replay import MEGABYTE, THUMBNAILS, FrameRecord, Replay, draw
 from pervformer_ros.features import FeatureSet
 from pervformer_ros.geometry import Array, Trajectory
@@ -40,6 +40,7 @@ START_TIMEOUT_S = 90.0
 # Once the player has left and nothing new was heard for so long, the run is over.
 SILENCE_S = 3.0
 DOMAINS = 100
+LOGS = "what it said is in the folder logs of --out"
 INPUTS = ("colour", "camera_info", "depth", "odometry")
 
 
@@ -49,9 +50,14 @@ class LiveError(RuntimeError):
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """How to run the nodes: their parameters, and how many times as fast as recorded."""
+    """How to run the nodes.
+
+    parameters: of the perception node. common: of both nodes.
+    rate: how many times as fast as recorded.
+    """
 
     parameters: dict[str, Any] = field(default_factory=dict)
+    common: dict[str, Any] = field(default_factory=dict)
     rate: float = 1.0
 
 
@@ -79,10 +85,10 @@ class Listener(Node):
             WorkingMemoryStatus, "pervformer/memory_status", self._on_status, best_effort
         )
 
-    def nodes_are_listening(self) -> bool:
+    def nodes_are_listening(self, camera_info: str) -> bool:
         """Tell whether perception and SLAM have both subscribed to their inputs."""
         return (
-            self.count_subscribers("/camera/color/camera_info") >= 2
+            self.count_subscribers(camera_info) >= 2
             and self.count_subscribers("pervformer/features") >= 2
         )
 
@@ -107,7 +113,6 @@ class Listener(Node):
 
 
 def run_live(
-    path: Path,
     reader: BagReader,
     options: LiveOptions,
     log_folder: Path,
@@ -116,8 +121,7 @@ def run_live(
     """Play a bag to the nodes and return what came back over DDS.
 
     Args:
-        path: the bag.
-        reader: the same bag, not yet opened; it gives ground truth and odometry.
+        reader: the bag, not yet opened; it gives ground truth and odometry, too.
         options: parameters of the nodes.
         log_folder: where the nodes' output goes.
         progress: called with (poses heard, images in all).
@@ -137,25 +141,27 @@ def run_live(
     try:
         with ExitStack() as stack, reader as bag:
             start = _starter(stack, environment, log_folder)
-            perception = _streams(bag) | options.parameters
-            odometry = {"use_odometry": perception["use_odometry"]}
+            perception = _streams(bag) | options.common | options.parameters
+            slam = {"use_odometry": perception["use_odometry"]} | options.common
+            topics = _remappings(bag)
             nodes = [
-                start("perception", *_ros_arguments(perception)),
-                start("slam", *_ros_arguments(odometry)),
+                start("perception", *_ros_arguments(perception, topics)),
+                start("slam", *_ros_arguments(slam, topics)),
             ]
             listener = Listener()
-            _wait(listener, nodes, listener.nodes_are_listening)
+            camera_info = bag.topic("camera_info") or ""
+            _wait(listener, nodes, lambda: listener.nodes_are_listening(camera_info))
             memory = psutil.Process(nodes[0].pid).memory_info
             rss_mb = [memory().rss / MEGABYTE]
             inputs = [TF_STATIC, *(t for t in map(bag.topic, INPUTS) if t)]
             rate = str(options.rate)
-            player = start("bag_player", str(path), "--rate", rate, "--wait-for", *inputs)
+            player = start("bag_player", str(reader.path), "--rate", rate, "--wait-for", *inputs)
             for _ in _until_silent(listener, nodes, player):
                 progress(len(listener.online), bag.image_count)
             rss_mb.append(memory().rss / MEGABYTE)
             if not listener.online:
                 raise LiveError(f"no pose came back; {_complaints(listener)}")
-            result = _result(path, bag, listener, options.parameters.get("features", "orb"))
+            result = _result(reader.path, bag, listener, options.parameters.get("features", "orb"))
             result.rss_mb = rss_mb
             return result
     finally:
@@ -173,9 +179,20 @@ def _streams(bag: BagReader) -> dict[str, Any]:
     }
 
 
-def _ros_arguments(parameters: dict[str, Any]) -> list[str]:
-    pairs = (f"{name}:={json.dumps(value)}" for name, value in parameters.items())
-    return ["--ros-args", *(word for pair in pairs for word in ("-p", pair))]
+def _remappings(bag: BagReader) -> dict[str, str]:
+    """Return where the nodes' own topics are found in this bag, transports' suffixes included."""
+    usual, found = TopicNames(), {}
+    for stream in INPUTS:
+        if topic := bag.topic(stream):
+            suffix = topic.removeprefix(getattr(bag.topics, stream))
+            found[getattr(usual, stream) + suffix] = topic
+    return {theirs: here for theirs, here in found.items() if theirs != here}
+
+
+def _ros_arguments(parameters: dict[str, Any], topics: dict[str, str]) -> list[str]:
+    given = [("-p", f"{name}:={json.dumps(value)}") for name, value in parameters.items()]
+    given += [("-r", f"{theirs}:={here}") for theirs, here in topics.items()]
+    return ["--ros-args", *(word for pair in given for word in pair)]
 
 
 def _starter(
@@ -215,9 +232,7 @@ def _wait(
     while not ready():
         _check_alive(nodes)
         if time.monotonic() > deadline:
-            raise LiveError(
-                f"the nodes were not ready within {START_TIMEOUT_S:.0f} s: see their logs"
-            )
+            raise LiveError(f"the nodes were not ready within {START_TIMEOUT_S:.0f} s; {LOGS}")
         rclpy.spin_once(listener, timeout_sec=0.1)
 
 
@@ -233,19 +248,19 @@ def _until_silent(
             heard, last_news = len(listener.online), time.monotonic()
             yield
     if player.returncode:
-        raise LiveError(f"the bag player left with code {player.returncode}: see its log")
+        raise LiveError(f"the bag player left with code {player.returncode}; {LOGS}")
 
 
 def _check_alive(nodes: list["subprocess.Popen[bytes]"]) -> None:
     for node in nodes:
         if node.poll() is not None:
             module = str(node.args[2]) if isinstance(node.args, list) else ""
-            raise LiveError(f"{module} left with code {node.returncode}: see its log")
+            raise LiveError(f"{module} left with code {node.returncode}; {LOGS}")
 
 
 def _complaints(heard: Listener) -> str:
     """Return what the nodes said last on /diagnostics."""
-    return "; ".join(f"{s.name}: {s.message}" for s in heard.diagnostics.values()) or "see the logs"
+    return "; ".join(f"{s.name}: {s.message}" for s in heard.diagnostics.values()) or LOGS
 
 
 def _result(path: Path, bag: BagReader, heard: Listener, kind: str) -> Replay:

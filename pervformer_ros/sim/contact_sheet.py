@@ -50,7 +50,9 @@ def main() -> None:
     """Write one sheet per scenario and one of ten seeds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder for the pictures")
-    parser.add_argument("--scenarios", default=",".join(names()), help="comma-separated")
+    parser.add_argument(
+        "--scenarios", default=",".join(names(practice=True)), help="comma-separated"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--boxes", action="store_true", help="draw what the ground truth says")
     arguments = parser.parse_args()

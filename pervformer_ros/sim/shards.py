@@ -184,7 +184,9 @@ def main() -> None:
     """Make shards, with a progress bar; run again, it goes on where it was stopped."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="folder for the shards")
-    parser.add_argument("--scenarios", default=",".join(names()), help="comma-separated")
+    parser.add_argument(
+        "--scenarios", default=",".join(names(practice=True)), help="comma-separated"
+    )
     parser.add_argument("--seeds", default="0:10", help="first:end, the end not included")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of each")
     parser.add_argument("--workers", type=int, default=2, help="processes")

@@ -85,7 +85,7 @@ class Pool:
     batches mix many worlds.
     """
 
-    def __init__(self, folder: Path, seed: int, capacity: int = 24, fresh: int = 2):
+    def __init__(self, folder: Path, seed: int, capacity: int = 24, fresh: int = 4):
         self._folder = folder
         self._seed = seed
         self._capacity = capacity

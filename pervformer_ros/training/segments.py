@@ -16,7 +16,7 @@ from pervformer_ros.training.recording import Recording
 # Seconds between frames that are worth learning from: 15 Hz down to 4 Hz.
 LONGEST_STEP = 0.26
 SKIP = 0.1  # share of frames that are lost on the way
-CHOICES = 4  # streams that one is chosen from
+CHOICES = 2  # streams that one is chosen from
 WORTH_PIXELS = 150  # what an object must show to count in that choice
 # What is seen seldom counts for more in it.
 WORTH = {

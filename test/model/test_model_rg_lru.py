@@ -17,6 +17,8 @@ from pervformer_ros.model.rg_lru import (
     CausalConv1d,
     bounded_sqrt,
     linear_scan,
+    scan_in_order,
+    scan_in_parallel,
 )
 
 Array = NDArray[np.float64]
@@ -97,7 +99,7 @@ def test_recurrent_block_computes_the_published_equations(
 
 @settings(max_examples=25)
 @given(frames=st.integers(1, 70), seed=st.integers(0, 2**16))
-def test_parallel_scan_is_the_loop(frames: int, seed: int) -> None:
+def test_all_scans_are_the_loop(frames: int, seed: int) -> None:
     torch.manual_seed(seed)
     a = torch.rand(2, frames, 3) * (torch.rand(2, frames, 3) < 0.9)
     x, h = torch.randn(2, frames, 3), torch.randn(2, 3)
@@ -106,14 +108,15 @@ def test_parallel_scan_is_the_loop(frames: int, seed: int) -> None:
     for t in range(frames):
         y = a[:, t].double() * y + x[:, t].double()
         expected.append(y)
-    torch.testing.assert_close(
-        linear_scan(a, x, h).double(), torch.stack(expected, 1), atol=1e-5, rtol=1e-5
-    )
+    for scan in (linear_scan, scan_in_order, scan_in_parallel):
+        torch.testing.assert_close(
+            scan(a, x, h).double(), torch.stack(expected, 1), atol=1e-5, rtol=1e-5
+        )
 
 
 def test_parallel_scan_stays_finite_where_a_product_of_decays_vanishes() -> None:
     a = torch.full((1, 4096, 1), 1e-4, requires_grad=True)
-    y = linear_scan(a, torch.ones(1, 4096, 1), torch.zeros(1, 1))
+    y = scan_in_parallel(a, torch.ones(1, 4096, 1), torch.zeros(1, 1))
     y.sum().backward()
     assert torch.isfinite(y).all()
     assert torch.isfinite(a.grad).all()

@@ -22,7 +22,7 @@ def runs(redkitchen_a, tmp_path_factory):
     """
     path = redkitchen_a
     logs = tmp_path_factory.mktemp("logs")
-    live = run_live(path, BagReader(path), LiveOptions(rate=0.5), logs)
+    live = run_live(BagReader(path), LiveOptions(rate=0.5), logs)
     offline = replay(path, BagReader(path), PipelineConfig())
     return live, offline
 

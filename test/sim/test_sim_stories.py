@@ -101,3 +101,15 @@ def test_what_is_carried_stays_where_it_is_on_its_carrier(episode):
         breaks = np.flatnonzero((np.diff(held) > 1) | (np.diff(carrier) != 0)) + 1
         for piece in np.split(local, breaks, axis=1):
             assert np.ptp(piece, axis=1).max() < 1e-6
+
+
+@pytest.mark.parametrize("seed", range(3000, 3004))
+def test_a_throng_is_full_of_all_classes_and_some_of_it_moves(seed):
+    assert "throng" not in names()  # nothing is evaluated on it
+    episode = Episode("throng", seed, 10.0)
+    labels = {body.kind.label for body in episode.bodies[1:]}
+    assert len(labels) >= 4
+    moved = np.ptp(episode.log.pose[:, 1:, :2], axis=0).max(axis=-1)
+    assert (moved > 0.3).any()
+    assert (moved < 0.01).any()
+    assert np.isfinite(episode.log.pose).all()

@@ -2,6 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scenarios; importing this registers them."""
 
-from pervformer_ros.sim.scenarios import goods, loops, people, shifts
+from pervformer_ros.sim.scenarios import goods, loops, people, practice, shifts
 
-__all__ = ["goods", "loops", "people", "shifts"]
+__all__ = ["goods", "loops", "people", "practice", "shifts"]
