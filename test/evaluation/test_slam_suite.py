@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from pervformer_ros.evaluation.slam.carried import carried_off, found_again_s
 from pervformer_ros.evaluation.slam.closures import judge_closures
 from pervformer_ros.evaluation.slam.methods import METHODS, Method, methods_of
 from pervformer_ros.evaluation.slam.runs import Recording
@@ -68,6 +69,23 @@ def test_closures_are_told_from_false_ones_and_returns_are_counted():
     assert closures.recall == pytest.approx(3 / 41, abs=0.01)
     once = PoseGraph(np.arange(30), stamps[:30], poses[:30], tuple(chain[:29]))
     assert judge_closures(once, Trajectory(stamps, poses)).recall is None
+
+
+def test_a_robot_that_is_carried_off_is_timed_until_it_knows_its_place():
+    poses, stamps = laps()
+    # From the 50th pose on it is elsewhere; the camera is covered until the 53rd.
+    poses[50:, 0, 3] += 20.0
+    truth = Trajectory(stamps, poses)
+    assert carried_off(truth) == stamps[50]
+    assert carried_off(Trajectory(stamps[:50], poses[:50])) is None
+    seeing = [*stamps[:48].tolist(), *stamps[53:].tolist()]
+    # The map is another frame than the truth's; odometry goes on as if nothing had happened.
+    T_map_truth = make_transform([3, -2, 0], [0, 0, np.sin(0.4), np.cos(0.4)])
+    online = T_map_truth @ poses
+    online[50:56, :3, 3] -= T_map_truth[:3, :3] @ [20.0, 0, 0]
+    assert found_again_s(truth, Trajectory(stamps, online), seeing) == pytest.approx(3.0)
+    online[50:, :3, 3] += 1.0
+    assert found_again_s(truth, Trajectory(stamps, online), seeing) is None
 
 
 def row(seed, **figures):

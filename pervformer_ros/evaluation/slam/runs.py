@@ -12,6 +12,7 @@ import numpy as np
 from pervformer_ros.bags.ground_truth import GroundTruth
 from pervformer_ros.bags.reader import BagError, BagReader
 from pervformer_ros.evaluation.drift import measure_drift
+from pervformer_ros.evaluation.slam.carried import carried_off, found_again_s, sees
 from pervformer_ros.evaluation.slam.closures import judge_closures
 from pervformer_ros.evaluation.slam.methods import Method
 from pervformer_ros.evaluation.slam.sight import Sight
@@ -21,6 +22,10 @@ from pervformer_ros.frame import Frame
 from pervformer_ros.geometry import Array, Trajectory
 from pervformer_ros.pipeline import PipelineConfig
 from pervformer_ros.slam import SlamBackend, TrackingState
+
+# Of so many parts of a run the first and the last are compared: 5 minutes of half an hour's.
+PARTS = 6
+LEAST_FRAMES = 100  # of a part, for a 99th percentile
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,7 @@ def run_methods(
         baseline = Open3dOdometry()
     needs_features = any(method.uses_back_end for method in methods)
     odometry: list[tuple[int, Array]] = []
+    seeing: list[int] = []
     with BagReader(recording.path) as bag, GroundTruth(recording.path) as truth:
         first_ns = None
         for done, frame in enumerate(bag.frames(), 1):
@@ -108,6 +114,8 @@ def run_methods(
                 continue
             if frame.T_odom_base is not None:
                 odometry.append((frame.stamp_ns, frame.T_odom_base))
+            if sees(frame):
+                seeing.append(frame.stamp_ns)
             if needs_features:
                 moment = truth.at(frame.stamp_ns)
                 seen = sight.look(frame, None if moment is None else moment.moving)
@@ -128,12 +136,17 @@ def run_methods(
         else:
             run.online = run.final = _trajectory(odometry)
     of_odometry = measure_drift(true_poses, _trajectory(odometry)).ate_rmse_m
-    rows = [_row(recording, run, true_poses, masks, of_odometry) for run in runs]
+    rows = [_row(recording, run, true_poses, masks, of_odometry, seeing) for run in runs]
     return Outcome(recording, true_poses, runs, rows)
 
 
 def _row(
-    recording: Recording, run: Run, truth: Trajectory, masks: str, of_odometry: float | None
+    recording: Recording,
+    run: Run,
+    truth: Trajectory,
+    masks: str,
+    of_odometry: float | None,
+    seeing: list[int],
 ) -> Row:
     assert run.online is not None
     assert run.final is not None
@@ -163,8 +176,20 @@ def _row(
             "loop_recall": closures.recall,
             "slam_ms_p50": float(np.percentile(run.milliseconds, 50)),
             "slam_ms_p99": float(np.percentile(run.milliseconds, 99)),
+            "slam_ms_p99_growth": _growth(run.milliseconds),
+            "carried_off": carried_off(truth) is not None,
+            "found_again_s": found_again_s(truth, run.online, seeing),
         }
     return row
+
+
+def _growth(milliseconds: list[float]) -> float | None:
+    """Return the p99 of the last of PARTS by that of the first, None where they are too short."""
+    part = len(milliseconds) // PARTS
+    if part < LEAST_FRAMES:
+        return None
+    first, last = milliseconds[:part], milliseconds[-part:]
+    return float(np.percentile(last, 99) / np.percentile(first, 99))
 
 
 def _ratio(ours: float | None, theirs: float | None) -> float | None:

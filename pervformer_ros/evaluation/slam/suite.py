@@ -27,6 +27,8 @@ FIGURES = (
     "loop_closures_false",
     "slam_ms_p50",
     "slam_ms_p99",
+    "slam_ms_p99_growth",
+    "found_again_s",
 )
 # Of these the least is the worst.
 MORE_IS_BETTER = ("loop_recall",)

@@ -41,7 +41,11 @@ def lights(stage: Stage) -> None:
 
 @scenario("the robot is carried elsewhere with its camera covered", seconds=150)
 def kidnapped(stage: Stage) -> None:
-    """One lap, then the robot wakes up in another aisle and drives on."""
+    """One lap and a bit; the robot wakes up in the other aisle it has driven, and drives on.
+
+    Where it wakes up it has been before, looking the same way: to know a place again one must have
+    seen it. Then it goes on into an aisle that is new to it, and back.
+    """
     layout, rng = stage.layout, stage.rng
     speed = float(rng.uniform(0.85, 1.1))
     last = len(layout.aisles) - 1
@@ -51,8 +55,10 @@ def kidnapped(stage: Stage) -> None:
          np.array([layout.aisles[0].x, layout.front + 4.0])],
         speed,
     )  # fmt: skip
+    wakes = layout.back - float(rng.uniform(0.2, 0.6)) * (layout.back - layout.front)
     after = Route(
-        [np.array([layout.aisles[last].x, layout.front + 3.0]), layout.crossing(last, "back"),
+        [np.array([layout.aisles[1].x, wakes]), layout.crossing(1, "front"),
+         layout.crossing(last, "front"), layout.crossing(last, "back"),
          layout.crossing(0, "back"), layout.crossing(0, "front")],
         speed,
     )  # fmt: skip

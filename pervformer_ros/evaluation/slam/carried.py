@@ -1,0 +1,59 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A robot that is carried off with its camera covered: how soon it knows where it is again."""
+
+import numpy as np
+
+from pervformer_ros.evaluation.drift import align
+from pervformer_ros.frame import NANOSECONDS, Frame
+from pervformer_ros.geometry import Trajectory, invert, rotation_angle
+
+FASTEST = 8.0  # m/s: nothing on wheels moves as fast as this
+LEAST_MOVE = 1.0  # m
+SEEN = 0.05  # part of an image with depth from which the camera is not covered
+# A pose this near to the truth is right: metres, radians.
+RIGHT_POSITION, RIGHT_ROTATION = 0.5, np.radians(8.0)
+
+
+def sees(frame: Frame) -> bool:
+    """Return whether the camera is uncovered."""
+    return frame.depth is not None and float((frame.depth > 0).mean()) > SEEN
+
+
+def carried_off(truth: Trajectory) -> int | None:
+    """Return the stamp of the first pose after the robot was carried off, None if it never was."""
+    steps = np.linalg.norm(np.diff(truth.poses[:, :3, 3], axis=0), axis=1)
+    seconds = np.diff(truth.stamps_ns) / NANOSECONDS
+    jumps = np.flatnonzero((steps > LEAST_MOVE) & (steps > FASTEST * seconds))
+    return int(truth.stamps_ns[jumps[0] + 1]) if len(jumps) else None
+
+
+def found_again_s(truth: Trajectory, online: Trajectory, seeing: list[int]) -> float | None:
+    """Return after how many seconds of seeing the pose is right again; None = never, or no need.
+
+    Right is a pose as it was given out at the time, in the map from before the robot was carried
+    off: that is laid over the truth by its poses until then.
+
+    Args:
+        truth: true poses.
+        online: poses as they were given out.
+        seeing: stamps of the images of an uncovered camera.
+    """
+    moved_at = carried_off(truth)
+    if moved_at is None:
+        return None
+    uncovered = next((stamp for stamp in sorted(seeing) if stamp >= moved_at), None)
+    first = int(np.searchsorted(online.stamps_ns, moved_at))
+    if uncovered is None or first < 3:
+        return None
+    before = Trajectory(online.stamps_ns[:first], online.poses[:first])
+    T_truth_map = align(truth, before).poses[0] @ invert(before.poses[0])
+    known = dict(zip(truth.stamps_ns.tolist(), truth.poses, strict=True))
+    for stamp, T in zip(online.stamps_ns[first:].tolist(), online.poses[first:], strict=True):
+        if stamp < uncovered or stamp not in known:
+            continue
+        error = invert(known[stamp]) @ T_truth_map @ T
+        near = float(np.linalg.norm(error[:3, 3])) < RIGHT_POSITION
+        if near and rotation_angle(error) < RIGHT_ROTATION:
+            return float((stamp - uncovered) / NANOSECONDS)
+    return None
