@@ -13,7 +13,8 @@ from pervformer_ros.model.config import FINE
 from pervformer_ros.model.heads import Percept
 from pervformer_ros.model.sampling import sample_bilinear
 
-SAME_IOU = 0.6  # two boxes of one class that overlap more are one object
+SAME_IOU = 0.4  # two boxes of one class that overlap more are one object
+AGREE_IOU = 0.5  # boxes of neighbouring cells that overlap more speak of one object
 KEYPOINT_RADIUS = 2  # px: no two keypoints are nearer along both axes
 KEYPOINT_SCORE = 0.015  # about what each pixel of a cell gets from a network that knows nothing
 
@@ -42,8 +43,9 @@ class Keypoints(NamedTuple):
 def detections(percept: Percept, score_threshold: float = 0.3, count: int = 32) -> Detections:
     """Find objects as peaks of the heat map (CenterNet, https://arxiv.org/abs/1904.07850).
 
-    Of peaks of one class whose boxes agree only the best counts (Fast NMS of YOLACT,
-    https://arxiv.org/abs/1904.02689).
+    A box is the mean of what the cells around its peak say that agree with it (box voting,
+    https://arxiv.org/abs/1505.01749). Of peaks of one class whose boxes overlap only the best
+    counts (Fast NMS of YOLACT, https://arxiv.org/abs/1904.02689).
 
     Args:
         percept: from `step`, or frames of a clip flattened.
@@ -54,8 +56,8 @@ def detections(percept: Percept, score_threshold: float = 0.3, count: int = 32) 
     peaks = heat * (F.max_pool2d(heat, 3, stride=1, padding=1) == heat)
     _, classes, rows, columns = heat.shape
     score, index = peaks.flatten(1).topk(min(2 * count, classes * rows * columns))
+    box = _vote(percept.box, heat, index)
     cell = index % (rows * columns)
-    box = _corners(_pick(percept.box, cell), cell, rows, columns)
     score, best = _without_repetitions(score, index // (rows * columns), box).topk(
         min(count, score.shape[1])
     )
@@ -132,6 +134,33 @@ def _corners(sides: Tensor, cell: Tensor, rows: int, columns: int) -> Tensor:
     centre = torch.stack([x, y], dim=-1)
     corners = torch.cat([centre - sides[..., :2], centre + sides[..., 2:]], dim=-1)
     return corners.clamp(0.0, 1.0)
+
+
+def _vote(sides: Tensor, heat: Tensor, index: Tensor) -> Tensor:
+    """Return corners (B, K, 4), each a mean over the 3x3 cells around an index.
+
+    Their weight is the root of the heat of the index's class, and none where they disagree.
+
+    Args:
+        sides: (B, 4, h, w).
+        heat: (B, classes, h, w) in [0, 1].
+        index: (B, K) flat, of classes and cells.
+    """
+    rows, columns = heat.shape[-2:]
+    shift = torch.arange(-1, 2, device=index.device)
+    across = (index % columns)[..., None, None] + shift
+    down = (index // columns % rows)[..., None, None] + shift[:, None]
+    inside = (across >= 0) & (across < columns) & (down >= 0) & (down < rows)
+    across, down = across.clamp(0, columns - 1), down.clamp(0, rows - 1)
+    cell = (down * columns + across).flatten(2)  # (B, K, 9), the fifth is the peak itself
+    plane = (index // (rows * columns) * (rows * columns))[..., None]
+    said = _corners(_pick(sides, cell.flatten(1)), cell.flatten(1), rows, columns)
+    said = torch.unflatten(said, 1, cell.shape[1:])  # (B, K, 9, 4)
+    alike = box_iou(said[:, :, 4:5].flatten(0, 1), said.flatten(0, 1)).reshape(cell.shape)
+    weight = heat.flatten(1).gather(1, (plane + cell).flatten(1)).reshape(cell.shape).sqrt()
+    weight = weight * ((alike > AGREE_IOU) & inside.flatten(2))
+    weight[..., 4] = weight[..., 4].clamp(min=1e-6)
+    return (weight[..., None] * said).sum(2) / weight.sum(2, keepdim=True)
 
 
 def _masks(coefficients: Tensor, prototypes: Tensor, box: Tensor) -> Tensor:

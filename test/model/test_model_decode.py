@@ -63,6 +63,22 @@ def test_a_peak_is_an_object_with_everything_of_its_cell() -> None:
     assert found.embedding[0, 0].tolist() == [0.0, 1.0, 0.0, 0.0]
 
 
+def test_a_box_is_what_the_cells_around_agree_on() -> None:
+    percept = empty_percept()
+    logit = torch.tensor(0.25).logit()
+    percept.heat[0, 2, 3, 4:7] = torch.tensor([0.0, torch.tensor(0.64).logit(), logit])
+    sides = {4: (8.0, 10.0, 28.0, 10.0), 5: (16.0, 10.0, 20.0, 10.0), 6: (20.0, 10.0, 12.0, 10.0)}
+    for column, side in sides.items():
+        percept.box[0, :, 3, column] = torch.tensor(side) / IMAGE
+    percept.heat[0, 2, 3, 4] = -1e4  # no heat, no say
+    percept.box[0, :, 2, 5] = 1.0 / IMAGE  # nor where it is of something else
+    percept.heat[0, 2, 2, 5] = 0.0
+    box = detections(percept, count=1).box[0, 0] * IMAGE
+    # The cells' middles are at x = 44 and 52: 28 to 64 with weight 0.8, 32 to 64 with 0.5.
+    left = (0.8 * 28 + 0.5 * 32) / 1.3
+    torch.testing.assert_close(box, torch.tensor([left, 18.0, 64.0, 38.0]), atol=1e-3, rtol=0)
+
+
 def test_two_peaks_of_one_object_are_one() -> None:
     percept = empty_percept()
     sides = {3: (14.0, 20.0), 5: (30.0, 4.0)}  # the same box from two cells, 16 pixels apart
