@@ -93,7 +93,7 @@ class Trainer:
         seen = config.window[0] // config.shrink, config.window[1] // config.shrink
         self.learner = Learner(self.model, seen)
         self.optimisers = _optimisers(self.model, config.learning_rate, config.weight_decay)
-        self.round = self.step = 0
+        self.round = self.step = self.frames = 0
         self.seconds = 0.0
         self._resume()
 
@@ -153,6 +153,7 @@ class Trainer:
             for optimiser in self.optimisers:
                 optimiser.step()
         self.step += 1
+        self.frames += batch.dt.numel() * self.world
         decay = min(config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for mine, theirs in zip(
@@ -217,6 +218,7 @@ class Trainer:
                 "optimisers": [o.state_dict() for o in self.optimisers],
                 "round": self.round,
                 "step": self.step,
+                "frames": self.frames,
                 "seconds": self.seconds,
             },
             scratch,
@@ -238,7 +240,7 @@ class Trainer:
             "seeds": f"{seeds[0]} to {seeds[-1]}",
             "steps": self.step,
             "date": date.today().isoformat(),
-            "frames": self.step * c.streams * c.chunk * self.world,
+            "frames": self.frames,
             "hours": round(self.seconds / 3600, 3),
             "processes": self.world,
             "training": settings,
@@ -254,7 +256,8 @@ class Trainer:
         self.average.load_state_dict(run["average"])
         for optimiser, state in zip(self.optimisers, run["optimisers"], strict=True):
             optimiser.load_state_dict(state)
-        self.round, self.step, self.seconds = run["round"], run["step"], run["seconds"]
+        self.round, self.step, self.frames = run["round"], run["step"], run["frames"]
+        self.seconds = run["seconds"]
 
 
 def adopt(model: PervFormer, other: PervFormer) -> list[str]:
