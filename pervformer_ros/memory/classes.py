@@ -10,6 +10,7 @@ class ClassPrior:
     """One class.
 
     length, width, height: metres, typical; length along its own x axis.
+    tallest: metres, of all there are.
     speed: metres per second, the fastest it moves or is moved.
     moves_alone: it needs nobody to move it.
     carries: it may be the cause that other things move.
@@ -19,24 +20,25 @@ class ClassPrior:
     length: float
     width: float
     height: float
+    tallest: float
     speed: float
     moves_alone: bool = False
     carries: bool = False
     ragged: float = 0.0
 
 
-UNKNOWN = ClassPrior(0.6, 0.6, 0.8, 1.5)
+UNKNOWN = ClassPrior(0.6, 0.6, 0.8, 3.0, 1.5)
 PRIORS = {
-    "person": ClassPrior(0.5, 0.5, 1.75, 1.8, moves_alone=True, carries=True, ragged=0.08),
+    "person": ClassPrior(0.5, 0.5, 1.75, 2.05, 1.8, moves_alone=True, carries=True, ragged=0.08),
     # Without most of its forks, which are low, thin, and often under a load.
-    "forklift": ClassPrior(2.5, 1.1, 2.2, 2.2, moves_alone=True, carries=True, ragged=0.25),
-    "pallet_jack": ClassPrior(1.7, 0.55, 1.2, 1.8, carries=True, ragged=0.15),
+    "forklift": ClassPrior(2.5, 1.1, 2.2, 2.5, 2.2, moves_alone=True, carries=True, ragged=0.25),
+    "pallet_jack": ClassPrior(1.7, 0.55, 1.2, 1.4, 1.8, carries=True, ragged=0.15),
     # EN 13698-1, with what stands on it.
-    "pallet": ClassPrior(1.2, 0.8, 1.1, 2.2),
-    "box": ClassPrior(0.55, 0.4, 0.37, 1.8),
-    "roll_cage": ClassPrior(0.82, 0.7, 1.67, 1.8),
-    "cone": ClassPrior(0.36, 0.36, 0.62, 1.8),
-    "robot": ClassPrior(0.92, 0.62, 0.45, 1.8, moves_alone=True, carries=True),
+    "pallet": ClassPrior(1.2, 0.8, 1.1, 2.2, 2.2),
+    "box": ClassPrior(0.55, 0.4, 0.37, 1.0, 1.8),
+    "roll_cage": ClassPrior(0.82, 0.7, 1.67, 2.0, 1.8),
+    "cone": ClassPrior(0.36, 0.36, 0.62, 1.0, 1.8),
+    "robot": ClassPrior(0.92, 0.62, 0.45, 1.6, 1.8, moves_alone=True, carries=True),
 }
 
 

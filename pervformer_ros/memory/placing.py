@@ -259,7 +259,9 @@ def _by_contact(
     cut = left < 1 or right > width - 1
     across = CONTACT_SIGMA_PX * distance / frame.camera.fx + (0.5 if cut else 0.1) * prior.length
     R = np.array([[towards[0], -towards[1]], [towards[1], towards[0]]])
-    tall_m = min((bottom - top) / frame.camera.fy * scale, 3.0)
+    tall_m = (bottom - top) / frame.camera.fy * scale
+    if tall_m > prior.tallest + 2 * CONTACT_SIGMA_PX / frame.camera.fy * scale:
+        return None  # its foot is hidden: it would be farther away than it is, and too tall
     position[2] = floor + tall_m / 2
     covariance = np.diag([0.0, 0.0, 0.2**2])
     covariance[:2, :2] = R @ np.diag([along**2, across**2]) @ R.T
