@@ -71,3 +71,17 @@ def train(
         )  # fmt: skip
         run(config, lambda done, total, losses: progress(done, total))
     say(f"weights: {out / 'model.safetensors'}")
+
+
+def average(
+    first: Annotated[Path, typer.Argument(help="Weights (.safetensors).")],
+    second: Annotated[Path, typer.Argument(help="Weights that were trained on from the first's.")],
+    out: Annotated[Path, typer.Option(help="Where to (.safetensors).")],
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the second.")] = 0.5,
+) -> None:
+    """Average two checkpoints: often better than either, it forgets less."""
+    from pervformer_ros.training.soup import average as run
+
+    with clear_errors():
+        run(first, second, share, out)
+    say(f"weights: {out}")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from pervformer_ros.model.config import CLASSES, PATCH
+from pervformer_ros.model.config import PATCH
 from pervformer_ros.training.recording import Recording
 
 # Seconds between frames that are worth learning from: 15 Hz down to 4 Hz.
@@ -18,11 +18,6 @@ LONGEST_STEP = 0.26
 SKIP = 0.1  # share of frames that are lost on the way
 CHOICES = 2  # streams that one is chosen from
 WORTH_PIXELS = 150  # what an object must show to count in that choice
-# What is seen seldom counts for more in it.
-WORTH = {
-    "pallet_jack": 4.0, "cone": 4.0, "robot": 4.0, "box": 3.0, "roll_cage": 1.5, "person": 1.5,
-    "pallet": 0.7, "forklift": 0.4,
-}  # fmt: skip
 ON_OBJECT = 0.7  # share of windows that are laid over an object
 
 
@@ -104,11 +99,9 @@ def _draw_frames(rng: Generator, recording: Recording, length: int) -> NDArray[n
     return np.where(folded > last, 2 * last - folded, folded)
 
 
-def _worth(recording: Recording, frames: NDArray[np.int64]) -> float:
-    """Return how much there is to be seen: objects and frames, what moves twice."""
-    each = np.array([WORTH.get(CLASSES[i], 1.0) for i in recording.classes])
-    shown = (recording.pixels[frames] > WORTH_PIXELS) * (1 + recording.moving[frames])
-    return float((shown * each).sum())
+def _worth(recording: Recording, frames: NDArray[np.int64]) -> int:
+    """Return in how many frames there is anything to be seen."""
+    return int((recording.pixels[frames] > WORTH_PIXELS).any(axis=1).sum())
 
 
 def _draw_window(
