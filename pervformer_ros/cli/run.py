@@ -103,8 +103,8 @@ def live(
         topics = colour_topic, info_topic, depth_topic, odom_topic
         reader = options.open_bag(bag, topics, base_frame, extrinsics, rectified)
         common: dict[str, Any] = {"base_frame": base_frame, "rectified": rectified}
-        if extrinsics:
-            common["camera_extrinsics"] = options.parse_extrinsics(extrinsics)
+        if numbers := options.parse_extrinsics(extrinsics):
+            common["camera_extrinsics"] = numbers
     parameters = {"features": features.value, "model": model.value, "checkpoint": checkpoint}
     _live(reader, out, parameters, common, rate)
 

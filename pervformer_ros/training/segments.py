@@ -74,7 +74,7 @@ def draw_segment(
 ) -> Segment:
     """Draw a stream of `length` frames through a window of `size` (height, width).
 
-    Of CHOICES it is the one in which most can be seen.
+    Of CHOICES it is the one that shows something for longest.
     """
     chosen = [recordings[rng.integers(len(recordings))] for _ in range(CHOICES)]
     drawn = [_draw_frames(rng, recording, length) for recording in chosen]

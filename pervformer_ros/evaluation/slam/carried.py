@@ -5,14 +5,13 @@
 import numpy as np
 
 from pervformer_ros.evaluation.drift import align
+from pervformer_ros.evaluation.slam.closures import is_wrong
 from pervformer_ros.frame import NANOSECONDS, Frame
-from pervformer_ros.geometry import Trajectory, invert, rotation_angle
+from pervformer_ros.geometry import Trajectory, invert
 
 FASTEST = 8.0  # m/s: nothing on wheels moves as fast as this
 LEAST_MOVE = 1.0  # m
 SEEN = 0.05  # part of an image with depth from which the camera is not covered
-# A pose this near to the truth is right: metres, radians.
-RIGHT_POSITION, RIGHT_ROTATION = 0.5, np.radians(8.0)
 
 
 def sees(frame: Frame) -> bool:
@@ -52,8 +51,6 @@ def found_again_s(truth: Trajectory, online: Trajectory, seeing: list[int]) -> f
     for stamp, T in zip(online.stamps_ns[first:].tolist(), online.poses[first:], strict=True):
         if stamp < uncovered or stamp not in known:
             continue
-        error = invert(known[stamp]) @ T_truth_map @ T
-        near = float(np.linalg.norm(error[:3, 3])) < RIGHT_POSITION
-        if near and rotation_angle(error) < RIGHT_ROTATION:
+        if not is_wrong(invert(known[stamp]) @ T_truth_map @ T):
             return float((stamp - uncovered) / NANOSECONDS)
     return None

@@ -9,7 +9,7 @@ import numpy as np
 from pervformer_ros.geometry import Array, Trajectory, invert, rotation_angle
 from pervformer_ros.slam import EdgeKind, PoseGraph
 
-# A closure off by more than this is false: metres, radians.
+# A pose off by more than this is wrong, and a closure false: metres, radians.
 FALSE_POSITION, FALSE_ROTATION = 0.5, np.radians(8.0)
 # A keyframe has returned if it is this near to one from which the robot has gone this far since.
 NEAR, LIKE, FAR = 1.0, np.radians(20.0), 8.0
@@ -38,7 +38,11 @@ def judge_closures(graph: PoseGraph, truth: Trajectory) -> Closures:
 def _is_false(T_first: Array | None, T_second: Array | None, T_first_second: Array) -> bool:
     if T_first is None or T_second is None:
         return False
-    error = invert(invert(T_first) @ T_second) @ T_first_second
+    return is_wrong(invert(invert(T_first) @ T_second) @ T_first_second)
+
+
+def is_wrong(error: Array) -> bool:
+    """Return whether a pose that is off by this transform (4, 4) is wrong."""
     too_far = np.linalg.norm(error[:3, 3]) > FALSE_POSITION
     return bool(too_far or rotation_angle(error) > FALSE_ROTATION)
 

@@ -15,8 +15,7 @@ from pervformer_ros.sim.route import Route
 from pervformer_ros.sim.scenario import scenario
 from pervformer_ros.sim.stage import Body, Stage, Story
 from pervformer_ros.sim.textures import paint
-from pervformer_ros.sim.traffic import Spot, pull_jack, put, stroll, walk_to_and_fro
-from pervformer_ros.sim.vehicles import CARRY_HEIGHT, FORKLIFT_LOAD_AT
+from pervformer_ros.sim.traffic import load_forks, pull_jack, stroll, walk_to_and_fro
 
 # Traffic keeps to the right of a lane's centre line by this much.
 RIGHT = 0.4
@@ -98,10 +97,7 @@ def join_convoy(stage: Stage, route: Route, up: int, go: Callable[[], bool] | No
     lead = float(stage.rng.uniform(4.0, 4.8))
     slow = convoy_route(stage.layout, up, laps=3, speed=route.speed * 0.85)
     truck = stage.add(movables.FORKLIFT, *slow.pose(lead))
-    truck.lift = CARRY_HEIGHT
-    load = put(stage, Spot(0.0, 0.0, 0.0))
-    load.carrier, load.carried_at = truck.id, (FORKLIFT_LOAD_AT, 0.0, 0.0, 0.0)
-    stage.settle()
+    load_forks(stage, truck)
     walker = stage.add(movables.PERSON, *slow.pose(lead + 6.0))
     pull_jack(stage, walker)
     for body, start in ((truck, lead), (walker, lead + 6.0)):

@@ -12,8 +12,7 @@ from pervformer_ros.sim.layout import Layout, Rectangle
 from pervformer_ros.sim.route import Route
 from pervformer_ros.sim.scenario import scenario
 from pervformer_ros.sim.stage import TICK, Body, Stage, Story
-from pervformer_ros.sim.traffic import Spot, pull_jack, put
-from pervformer_ros.sim.vehicles import CARRY_HEIGHT, FORKLIFT_LOAD_AT
+from pervformer_ros.sim.traffic import Spot, load_forks, pull_jack, put
 
 # Each class as often as the others, however many kinds of it there are.
 STANDING = (
@@ -106,10 +105,7 @@ def _truck(stage: Stage, area: Rectangle, keep_free: Array) -> None:
     if truck is None:
         return
     if rng.random() < 0.6:
-        truck.lift = CARRY_HEIGHT
-        load = put(stage, Spot(truck.x, truck.y, 0.0), loaded=bool(rng.random() < 0.8))
-        load.carrier, load.carried_at = truck.id, (FORKLIFT_LOAD_AT, 0.0, 0.0, 0.0)
-        stage.settle()
+        load_forks(stage, truck, loaded=bool(rng.random() < 0.8))
     stage.tell(_shunt(stage, truck, area, float(rng.uniform(0.5, 1.4))))
 
 
