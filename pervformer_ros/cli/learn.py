@@ -57,6 +57,9 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda; with torchrun one each.")] = "cpu",
     bf16: Annotated[bool, typer.Option(help="Compute in bfloat16 where that is safe.")] = True,
     hours: Annotated[float | None, typer.Option(min=0.0, help="Stop after so long.")] = None,
+    only_points: Annotated[
+        bool, typer.Option("--only-points", help="Learn keypoints and descriptors alone.")
+    ] = False,
 ) -> None:
     """Train on the simulated warehouse; run again, it goes on where it was stopped."""
     from pervformer_ros.training.loop import TrainConfig
@@ -67,7 +70,7 @@ def train(
         config = TrainConfig(
             shards, out, model.value, variant.value, size, shrink, rounds, streams,
             segment, chunk, learning_rate, clip_norm=clip_norm, seed=seed, init=init, device=device,
-            bf16=bf16, hours=hours,
+            bf16=bf16, hours=hours, only_points=only_points,
         )  # fmt: skip
         run(config, lambda done, total, losses: progress(done, total))
     say(f"weights: {out / 'model.safetensors'}")

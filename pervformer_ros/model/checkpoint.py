@@ -18,7 +18,7 @@ from pervformer_ros.model.config import PervFormerConfig
 from pervformer_ros.model.pervformer import PervFormer, create_model
 
 FORMAT = "pervformer"
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 
 
 class CheckpointError(ValueError):

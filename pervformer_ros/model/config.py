@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 PATCH = 16  # pixels a token stands for, along each axis; the stem's stride
 FINE = 8  # stride of the patch heads
-FINEST = 4  # stride of masks and of motion
+FINEST = 4  # stride of masks, of motion and of descriptors
 PLACE_HEADS = 4  # of the attention that pools a frame's place descriptor
 MAX_RAD = 0.999  # largest decay that the recurrence starts training with
 
@@ -46,6 +46,7 @@ class PervFormerConfig:
     neck_width: int = 96
     mask_size: int = 16
     embedding_size: int = 32
+    point_channels: tuple[int, int, int] = (16, 32, 48)
     descriptor_size: int = 64
     place_size: int = 128
 
@@ -117,6 +118,7 @@ VARIANTS: dict[str, PervFormerConfig] = {
         neck_width=24,
         mask_size=8,
         embedding_size=16,
+        point_channels=(8, 8, 16),
         descriptor_size=32,
         place_size=32,
     ),

@@ -16,7 +16,7 @@ from pervformer_ros.model.sampling import sample_bilinear
 SAME_IOU = 0.4  # two boxes of one class that overlap more are one object
 AGREE_IOU = 0.5  # boxes of neighbouring cells that overlap more speak of one object
 KEYPOINT_RADIUS = 2  # px: no two keypoints are nearer along both axes
-KEYPOINT_SCORE = 0.015  # about what each pixel of a cell gets from a network that knows nothing
+KEYPOINT_SCORE = 0.005  # a third of what a pixel gets from a network that knows nothing
 
 
 class Detections(NamedTuple):

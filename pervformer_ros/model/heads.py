@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from pervformer_ros.model.config import FINE, FINEST, PATCH, PLACE_HEADS, PervFormerConfig
 from pervformer_ros.model.pointing import START_DISTANCE, Pointer, Sight
+from pervformer_ros.model.points import PointHeads
 from pervformer_ros.model.stems import ResidualConv
 
-KEYPOINT_CHANNELS = FINE * FINE + 1  # the pixels of a cell, and "none of them"
 HEAT_BIAS = -3.5  # few cells are an object's centre
 PRESENCE_BIAS = -1.5  # few probes have an object
 GAIN_BIAS = 2.0  # what is seen is believed
@@ -36,8 +36,9 @@ class Percept(NamedTuple):
     mask_prototypes: Tensor  # (..., Q, h4, w4); mask logits = coefficients . prototypes
     embedding: Tensor  # (..., E, h8, w8) unit: which individual this is
     motion: Tensor  # (..., h4, w4) logits: moves in the world
+    # On the pixels.
     keypoints: Tensor  # (..., 65, h8, w8) logits: the 8x8 pixels of a cell by rows, then none
-    descriptors: Tensor  # (..., E, h8, w8) unit
+    descriptors: Tensor  # (..., E, h4, w4) unit
     # On the probes.
     alive: Tensor  # (..., P) bool: the probe holds an object; the rest counts only where it does
     presence: Tensor  # (..., P) logits: the object still exists
@@ -70,8 +71,6 @@ class PatchHeads(nn.Module):
             "mask_prototypes": config.mask_size * _SUBCELLS,
             "embedding": config.embedding_size,
             "motion": _SUBCELLS,
-            "keypoints": KEYPOINT_CHANNELS,
-            "descriptors": config.descriptor_size,
         }
         self.grid = config.grid
         self.from_tokens = nn.Linear(config.width, (PATCH // FINE) ** 2 * neck)
@@ -96,7 +95,6 @@ class PatchHeads(nn.Module):
         maps["mask_prototypes"] = F.pixel_shuffle(maps["mask_prototypes"], FINE // FINEST)
         maps["motion"] = F.pixel_shuffle(maps["motion"], FINE // FINEST).squeeze(1)
         maps["embedding"] = F.normalize(maps["embedding"], dim=1)
-        maps["descriptors"] = F.normalize(maps["descriptors"], dim=1)
         return maps, cells
 
     def _spread(self, x: Tensor) -> Tensor:
@@ -190,13 +188,17 @@ class Heads(nn.Module):
         super().__init__()
         self.config = config
         self.patches = PatchHeads(config, skip_channels)
+        self.points = PointHeads(config)
         self.probes = ProbeHeads(config)
         self.place = PlaceHead(config)
 
-    def forward(self, features: Tensor, skip: Tensor, alive: Tensor, seen: Sight) -> Percept:
+    def forward(
+        self, rgb: Tensor, features: Tensor, skip: Tensor, alive: Tensor, seen: Sight
+    ) -> Percept:
         """Compute every output of M frames.
 
         Args:
+            rgb: (M, 3, H, W) in [0, 1].
             features: (M, N, D) from the trunk.
             skip: (M, C, h8, w8) from the stem.
             alive: (M, P) bool.
@@ -208,6 +210,7 @@ class Heads(nn.Module):
         told, cells = self.patches(patches, skip)
         return Percept(
             **told,
+            **self.points(rgb),
             alive=alive,
             **self.probes(probes, cells, seen),
             place=self.place(probes if config.probes else patches),

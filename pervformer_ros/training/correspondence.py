@@ -13,7 +13,7 @@ from pervformer_ros.model.config import FINE
 
 Floats = NDArray[np.float32]
 
-POINTS = 96
+POINTS = 160
 SAME_DEPTH = 0.05  # relative difference up to which it is the same surface
 NEAREST, FARTHEST = 0.3, 9.0  # m
 

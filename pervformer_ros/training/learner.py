@@ -10,7 +10,12 @@ from torch.func import functional_call
 
 from pervformer_ros.model.heads import Percept
 from pervformer_ros.model.pervformer import MemoryState, PervFormer, VideoInput
-from pervformer_ros.training.losses import dense_losses, place_loss, probe_losses
+from pervformer_ros.training.losses import (
+    dense_losses,
+    place_loss,
+    point_losses,
+    probe_losses,
+)
 from pervformer_ros.training.streams import Batch
 
 
@@ -61,6 +66,15 @@ class Learner(nn.Module):
             birth_box=batch.probes.birth_box,
             release=batch.probes.release,
         )
+
+    def point_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Look at the points of a chunk alone, and return their losses."""
+        said = self.model.heads.points(batch.rgb.flatten(0, 1))
+        frames = batch.dt.shape
+        keypoints, descriptors = (
+            torch.unflatten(said[name], 0, frames) for name in ("keypoints", "descriptors")
+        )
+        return point_losses(keypoints, descriptors, batch)
 
     def losses(self, batch: Batch, percept: Percept) -> dict[str, Tensor]:
         """Return all losses that this model can be asked."""

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class TrainConfig:
     streams: at once, in each process. segment: frames of a stream. chunk: frames that are learned
     from at once; the state is carried from one to the next.
     init: weights to begin with, as far as they fit.
+    only_points: learn keypoints and descriptors alone; all else stays as it is.
     hours: stop after so long, however far it is; the schedule follows the clock then.
     """
 
@@ -62,6 +63,7 @@ class TrainConfig:
     device: str = "cpu"
     bf16: bool = True
     hours: float | None = None
+    only_points: bool = False
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -92,6 +94,8 @@ class Trainer:
         self.average.load_state_dict(model.state_dict())
         seen = config.window[0] // config.shrink, config.window[1] // config.shrink
         self.learner = Learner(self.model, seen)
+        if config.only_points:
+            self.model.requires_grad_(False).heads.points.requires_grad_(True)
         self.optimisers = _optimisers(self.model, config.learning_rate, config.weight_decay)
         self.round = self.step = self.frames = 0
         self.seconds = 0.0
@@ -143,8 +147,11 @@ class Trainer:
         kind = torch.device(config.device).type
         precision = torch.autocast(kind, torch.bfloat16) if config.bf16 else nullcontext()
         with precision:
-            percept, state = self.learner(batch, state)
-        losses = self.learner.losses(batch, percept)
+            if config.only_points:
+                losses = self.learner.point_losses(batch)
+            else:
+                percept, state = self.learner(batch, state)
+                losses = self.learner.losses(batch, percept)
         self.model.zero_grad(set_to_none=True)
         total(losses).backward()
         self._share_gradients()
@@ -168,14 +175,13 @@ class Trainer:
     def _share_gradients(self) -> None:
         if self.world == 1:
             return
-        gradients = [
-            p.grad if p.grad is not None else torch.zeros_like(p) for p in self.model.parameters()
-        ]
+        learned = [p for p in self.model.parameters() if p.requires_grad]
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in learned]
         flat = torch.cat([g.flatten() for g in gradients])
         dist.all_reduce(flat)
         flat /= self.world
         sizes = [g.numel() for g in gradients]
-        for p, g, part in zip(self.model.parameters(), gradients, flat.split(sizes), strict=True):
+        for p, g, part in zip(learned, gradients, flat.split(sizes), strict=True):
             p.grad = part.view_as(g)
 
     def _share(self, done: float) -> float:
@@ -191,9 +197,10 @@ class Trainer:
 
     def _batches(self) -> Any:
         c = self.config
+        model = replace(self.model.config, probes=0) if c.only_points else self.model.config
         return batches(
             c.shards, c.seed * 1000 + self.rank, self.round, c.rounds, c.streams, c.segment,
-            c.chunk, c.window, self.model.config, c.shrink,
+            c.chunk, c.window, model, c.shrink,
         )  # fmt: skip
 
     def _log(self) -> Any:
@@ -297,15 +304,17 @@ def _optimisers(model: nn.Module, rate: float, decay: float) -> list[torch.optim
     weights: list[Tensor] = []
     rest: list[Tensor] = []
     for name, p in model.named_parameters():
+        if not p.requires_grad:
+            continue
         if p.ndim == 2 and name.startswith("blocks.") and name.endswith(".weight"):
             hidden.append(p)
         else:
             (weights if p.ndim >= 2 and name.endswith((".weight", ".w")) else rest).append(p)
     groups = [{"params": weights, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
-    return [
-        torch.optim.Muon(hidden, rate, decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(groups, rate, (0.9, 0.98)),
-    ]
+    adamw = torch.optim.AdamW(groups, rate, (0.9, 0.98))
+    if not hidden:
+        return [adamw]
+    return [torch.optim.Muon(hidden, rate, decay, adjust_lr_fn="match_rms_adamw"), adamw]
 
 
 def _to(batch: Any, device: str) -> Any:

@@ -40,10 +40,18 @@ def dense_losses(percept: Percept, batch: Batch) -> dict[str, Tensor]:
         "mask": mask_loss(said, asked),
         "identity": identity_loss(said.embedding, asked),
         "motion": motion_loss(said.motion, asked.motion, asked.motion_weight),
+        **point_losses(said.keypoints, said.descriptors, batch),
+    }
+
+
+def point_losses(keypoints: Tensor, descriptors: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """Return the losses of keypoints (B, T, 65, h8, w8) and descriptors (B, T, E, h4, w4)."""
+    asked = batch.dense.keypoint
+    return {
         "keypoint": F.cross_entropy(
-            said.keypoints.flatten(0, 1), asked.keypoint.flatten(0, 1), ignore_index=-1
+            keypoints.float().flatten(0, 1), asked.flatten(0, 1), ignore_index=-1
         ),
-        "descriptor": descriptor_loss(said.descriptors, batch),
+        "descriptor": descriptor_loss(descriptors, batch),
     }
 
 

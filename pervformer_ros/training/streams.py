@@ -5,6 +5,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +26,8 @@ from pervformer_ros.training.paint import paint
 from pervformer_ros.training.recording import Pool
 from pervformer_ros.training.segments import Segment, Window, draw_segment
 
-PAIRS = 2  # of frames of a chunk, between which points are matched
-CLUTTERED = 0.5  # share of streams in which things of no class are put
+PAIRS = 6  # of frames of a chunk, between which points are matched
+CLUTTERED = 0.25  # share of streams in which things of no class are put
 CURTAINS = 0.4  # share of streams in which something is hidden on purpose
 NO_ODOMETRY = 0.1  # share of streams whose camera moves nobody knows how
 # Odometry may be this much off between two frames: rad and m, of a camera in the hand.
@@ -99,9 +100,7 @@ class Stream:
         """Return the arrays of the frames from start to before stop."""
         frames = [self._frame(t) for t in range(start, stop)]
         views = [f.pop("view") for f in frames]
-        pairs = [(0, stop - start - 1)]
-        while len(pairs) < PAIRS:
-            pairs.append(tuple(sorted(self.rng.integers(0, stop - start, 2))))
+        pairs = _draw_pairs(self.rng, stop - start)
         matches = [correspondence.correspond(self.rng, views[i], views[j]) for i, j in pairs]
         recording = self.segment.recording
         return {
@@ -272,6 +271,13 @@ def _tokens(window: Window, row: int, column: int, columns: int) -> NDArray[np.i
     across = column + np.arange(window.width // PATCH).reshape(1, -1, 1, step)
     covered: NDArray[np.int64] = (rows * columns + across).reshape(-1, step * step)
     return covered
+
+
+def _draw_pairs(rng: Generator, frames: int) -> list[tuple[int, int]]:
+    """Draw PAIRS pairs of frames, (before, after): all there are, before any is drawn again."""
+    distinct = list(combinations(range(frames), 2)) or [(0, 0)]
+    order = rng.permutation(len(distinct))
+    return [distinct[order[k % len(distinct)]] for k in range(PAIRS)]
 
 
 def _shakes(rng: Generator, count: int) -> Array:

@@ -64,7 +64,7 @@ def test_outputs_have_the_shapes_they_say() -> None:
         "embedding": (16, 8, 12),
         "motion": (16, 24),
         "keypoints": (65, 8, 12),
-        "descriptors": (32, 8, 12),
+        "descriptors": (32, 16, 24),
         "alive": (6,),
         "presence": (6,),
         "visible": (6,),

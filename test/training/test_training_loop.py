@@ -65,6 +65,26 @@ def test_losses_fall(shards: Path, tmp_path: Path) -> None:
     assert last < 0.8 * first
 
 
+def test_points_are_learned_alone_and_all_else_stays(shards: Path, tmp_path: Path) -> None:
+    found = run(config(shards, tmp_path, rounds=40, learning_rate=4e-3, only_points=True))
+    assert set(found[0]) == {"keypoint", "descriptor", "norm", "rate"}
+    for name in ("keypoint", "descriptor"):
+        assert found[-1][name] < 0.9 * found[0][name], name
+    torch.manual_seed(0)
+    first = create_model("small", probes=0).state_dict()
+    for name, tensor in weights(tmp_path).items():
+        assert name.startswith("heads.points.") != torch.equal(tensor, first[name]), name
+
+
+def test_points_are_matched_between_different_frames(shards: Path) -> None:
+    model = create_model("small", probes=0)
+    for frames, distinct in ((2, 1), (4, 6), (8, 6)):
+        _, _, batch = next(batches(shards, 0, 0, 1, 2, frames, frames, WINDOW, model.config))
+        for stream in batch.pairs.tolist():
+            assert len({tuple(pair) for pair in stream}) == distinct
+            assert all(0 <= before < after < frames for before, after in stream)
+
+
 def test_a_window_as_large_as_the_image_sees_the_same(shards: Path) -> None:
     model = create_model("small", probes=8).eval()
     learner = Learner(model, (240, 320))
