@@ -15,7 +15,7 @@ Floats = NDArray[np.float32]
 
 NO_DEPTH = 0.1  # share of streams without depth
 GREY = 0.08  # share of streams without colour
-PAINTED = 0.25  # share of streams with other textures
+PAINTED = 0.5  # share of streams with other textures
 BLURRED = 0.3  # share of streams that are out of focus
 FAULTY = 0.6  # share of streams with a depth camera that is not the simulator's
 HOLES = 6  # most in a frame of these

@@ -67,7 +67,7 @@ class Learner(nn.Module):
             release=batch.probes.release,
         )
 
-    def point_losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses_of_points(self, batch: Batch) -> dict[str, Tensor]:
         """Look at the points of a chunk alone, and return their losses."""
         said = self.model.heads.points(batch.rgb.flatten(0, 1))
         frames = batch.dt.shape

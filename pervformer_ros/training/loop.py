@@ -148,7 +148,7 @@ class Trainer:
         precision = torch.autocast(kind, torch.bfloat16) if config.bf16 else nullcontext()
         with precision:
             if config.only_points:
-                losses = self.learner.point_losses(batch)
+                losses = self.learner.losses_of_points(batch)
             else:
                 percept, state = self.learner(batch, state)
                 losses = self.learner.losses(batch, percept)

@@ -27,7 +27,7 @@ from pervformer_ros.training.recording import Pool
 from pervformer_ros.training.segments import Segment, Window, draw_segment
 
 PAIRS = 6  # of frames of a chunk, between which points are matched
-CLUTTERED = 0.25  # share of streams in which things of no class are put
+CLUTTERED = 0.5  # share of streams in which things of no class are put
 CURTAINS = 0.4  # share of streams in which something is hidden on purpose
 NO_ODOMETRY = 0.1  # share of streams whose camera moves nobody knows how
 # Odometry may be this much off between two frames: rad and m, of a camera in the hand.
