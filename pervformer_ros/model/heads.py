@@ -210,7 +210,7 @@ class Heads(nn.Module):
         told, cells = self.patches(patches, skip)
         return Percept(
             **told,
-            **self.points(rgb),
+            **self.points(rgb)._asdict(),
             alive=alive,
             **self.probes(probes, cells, seen),
             place=self.place(probes if config.probes else patches),

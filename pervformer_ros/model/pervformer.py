@@ -107,7 +107,7 @@ class PervFormer(nn.Module):
         batch = clip.dt.shape
         features, skip, alive = (x.flatten(0, 1) for x in encoded[1:4])
         seen = Sight(*(x.flatten(0, 1) for x in encoded.seen))
-        percept = self.heads(self._colours(clip.rgb.flatten(0, 1)), features, skip, alive, seen)
+        percept = self.heads(clip.rgb.flatten(0, 1), features, skip, alive, seen)
         percept = Percept(*(torch.unflatten(x, 0, batch) for x in percept))
         positions = []
         for t in range(batch[1]):
@@ -124,7 +124,7 @@ class PervFormer(nn.Module):
             state: the memory before the frame.
         """
         encoded, state = self.encode_step(frame, state)
-        percept: Percept = self.heads(self._colours(frame.rgb), *encoded[1:5])
+        percept: Percept = self.heads(frame.rgb, *encoded[1:5])
         position = self._carry(percept, encoded.anew, frame, state.position)
         return percept._replace(probe_position=position), state._replace(position=position)
 
@@ -187,11 +187,7 @@ class PervFormer(nn.Module):
         dtype = self.position.dtype
         seen = valid > 0.5
         inverse_depth = inverse_depth.clamp(0.0, MAX_INVERSE_DEPTH).masked_fill(~seen, 0.0)
-        return self._colours(rgb), inverse_depth.to(dtype), seen.to(dtype)
-
-    def _colours(self, rgb: Tensor) -> Tensor:
-        """Return colours in the weights' type."""
-        return rgb.to(self.position.dtype)
+        return rgb.to(dtype), inverse_depth.to(dtype), seen.to(dtype)
 
     def _carry(self, percept: Percept, anew: Tensor, frame: VideoInput, position: Tensor) -> Tensor:
         """Return the positions (B, P, 3) of the probes' objects in one frame."""

@@ -2,15 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keypoints and their descriptors, told from the grey pixels around them and nothing else."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pervformer_ros.model.config import FINE, PervFormerConfig
+from pervformer_ros.model.config import FINE, PATCH, PervFormerConfig
 
 KEYPOINT_CHANNELS = FINE * FINE + 1  # the pixels of a cell, and "none of them"
 LEAST_CONTRAST = 0.02  # standard deviation of brightness below which a surface counts as plain
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+class Points(NamedTuple):
+    """Raw outputs, with the names and axes they have in a Percept."""
+
+    keypoints: Tensor
+    descriptors: Tensor
 
 
 class PointHeads(nn.Module):
@@ -32,28 +41,20 @@ class PointHeads(nn.Module):
         for layer in (self.to_half, self.to_quarter, self.quarter):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
-    def forward(self, rgb: Tensor) -> dict[str, Tensor]:
-        """Return the points of a Percept.
-
-        Args:
-            rgb: (M, 3, H, W) in [0, 1].
-        """
-        x = F.silu(self.to_half(relative_brightness(rgb)))
+    def forward(self, rgb: Tensor) -> Points:
+        """Return the points of M images (M, 3, H, W) in [0, 1]."""
+        x = relative_brightness(rgb.to(self.to_half.weight.dtype))
+        x = F.silu(self.to_half(x))
         x = F.silu(self.to_quarter(x))
         x = F.silu(self.quarter(x))
-        return {
-            "keypoints": self.detect(x),
-            "descriptors": F.normalize(self.describe(x).float(), dim=1),
-        }
+        return Points(self.detect(x), F.normalize(self.describe(x).float(), dim=1))
 
 
 def relative_brightness(rgb: Tensor) -> Tensor:
-    """Return (M, 1, H, W), grey less the mean of some 16 pixels around, in their deviations."""
+    """Return (M, 1, H, W), grey less the mean of some 50 pixels around, in their deviations."""
     weights = torch.tensor(LUMA, dtype=rgb.dtype, device=rgb.device)
     grey = (rgb * weights[:, None, None]).sum(dim=1, keepdim=True)
-    coarse = torch.cat([grey, grey.square()], dim=1)
-    for _ in range(2):  # a mean of means: a soft window
-        coarse = F.avg_pool2d(coarse, 4, stride=4, count_include_pad=False, ceil_mode=True)
+    coarse = F.avg_pool2d(torch.cat([grey, grey.square()], dim=1), PATCH)
     coarse = F.avg_pool2d(coarse, 3, stride=1, padding=1, count_include_pad=False)
     mean, square = F.interpolate(coarse, grey.shape[-2:], mode="bilinear").chunk(2, dim=1)
     deviation = (square - mean.square()).clamp(min=0.0).sqrt()

@@ -44,13 +44,12 @@ def put(stage: Stage, spot: Spot, loaded: bool = True) -> Body:
     return stage.add(kind, spot.x, spot.y, spot.heading)
 
 
-def load_forks(stage: Stage, truck: Body, loaded: bool = True) -> Body:
+def load_forks(stage: Stage, truck: Body, loaded: bool = True) -> None:
     """Put a new pallet on a forklift's raised forks."""
     truck.lift = CARRY_HEIGHT
     pallet = put(stage, Spot(truck.x, truck.y, 0.0), loaded)
     pallet.carrier, pallet.carried_at = truck.id, (FORKLIFT_LOAD_AT, 0.0, 0.0, 0.0)
     stage.settle()
-    return pallet
 
 
 def carry(

@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from pervformer_ros.model.heads import Percept
 from pervformer_ros.model.pervformer import MemoryState, PervFormer, VideoInput
+from pervformer_ros.model.points import Points
 from pervformer_ros.training.losses import (
     dense_losses,
     place_loss,
@@ -67,19 +68,17 @@ class Learner(nn.Module):
             release=batch.probes.release,
         )
 
-    def losses_of_points(self, batch: Batch) -> dict[str, Tensor]:
-        """Look at the points of a chunk alone, and return their losses."""
-        said = self.model.heads.points(batch.rgb.flatten(0, 1))
-        frames = batch.dt.shape
-        keypoints, descriptors = (
-            torch.unflatten(said[name], 0, frames) for name in ("keypoints", "descriptors")
-        )
-        return point_losses(keypoints, descriptors, batch)
+    def points(self, batch: Batch, state: MemoryState) -> tuple[Points, MemoryState]:
+        """Look at the points of a chunk alone; they remember nothing."""
+        points: Points = self.model.heads.points(batch.rgb.flatten(0, 1))
+        return Points(*(torch.unflatten(x, 0, batch.dt.shape) for x in points)), state
 
-    def losses(self, batch: Batch, percept: Percept) -> dict[str, Tensor]:
-        """Return all losses that this model can be asked."""
-        losses = dense_losses(percept, batch)
+    def losses(self, batch: Batch, said: Percept | Points) -> dict[str, Tensor]:
+        """Return all losses that what was said can be asked."""
+        if isinstance(said, Points):
+            return point_losses(said, batch)
+        losses = dense_losses(said, batch)
         if self.model.config.probes:
-            losses |= probe_losses(percept, batch)
-            losses["place"] = place_loss(percept.place, batch)
+            losses |= probe_losses(said, batch)
+            losses["place"] = place_loss(said.place, batch)
         return losses

@@ -146,12 +146,10 @@ class Trainer:
                 group["lr"] = rate
         kind = torch.device(config.device).type
         precision = torch.autocast(kind, torch.bfloat16) if config.bf16 else nullcontext()
+        look = self.learner.points if config.only_points else self.learner
         with precision:
-            if config.only_points:
-                losses = self.learner.losses_of_points(batch)
-            else:
-                percept, state = self.learner(batch, state)
-                losses = self.learner.losses(batch, percept)
+            said, state = look(batch, state)
+        losses = self.learner.losses(batch, said)
         self.model.zero_grad(set_to_none=True)
         total(losses).backward()
         self._share_gradients()

@@ -9,6 +9,7 @@ from torch import Tensor
 from pervformer_ros.model.config import CLASSES, FINE, FINEST
 from pervformer_ros.model.decode import box_iou, centre_to_corners
 from pervformer_ros.model.heads import Percept
+from pervformer_ros.model.points import Points
 from pervformer_ros.model.sampling import sample_bilinear
 from pervformer_ros.training.streams import Batch
 from pervformer_ros.training.targets import DenseTargets
@@ -40,18 +41,16 @@ def dense_losses(percept: Percept, batch: Batch) -> dict[str, Tensor]:
         "mask": mask_loss(said, asked),
         "identity": identity_loss(said.embedding, asked),
         "motion": motion_loss(said.motion, asked.motion, asked.motion_weight),
-        **point_losses(said.keypoints, said.descriptors, batch),
+        **point_losses(said, batch),
     }
 
 
-def point_losses(keypoints: Tensor, descriptors: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Return the losses of keypoints (B, T, 65, h8, w8) and descriptors (B, T, E, h4, w4)."""
-    asked = batch.dense.keypoint
+def point_losses(said: Percept | Points, batch: Batch) -> dict[str, Tensor]:
+    """Return the losses of keypoints and descriptors; axes of `said` are (B, T, ...)."""
+    keypoints, asked = said.keypoints.float(), batch.dense.keypoint
     return {
-        "keypoint": F.cross_entropy(
-            keypoints.float().flatten(0, 1), asked.flatten(0, 1), ignore_index=-1
-        ),
-        "descriptor": descriptor_loss(descriptors, batch),
+        "keypoint": F.cross_entropy(keypoints.flatten(0, 1), asked.flatten(0, 1), ignore_index=-1),
+        "descriptor": descriptor_loss(said.descriptors, batch),
     }
 
 
