@@ -53,7 +53,10 @@ def train(
     learning_rate: Annotated[float, typer.Option(min=0.0, help="At its highest.")] = 1e-3,
     clip_norm: Annotated[float, typer.Option(min=0.0, help="Of the gradient.")] = 5.0,
     seed: Annotated[int, typer.Option(help="Decides data and first weights.")] = 0,
-    init: Annotated[Path | None, typer.Option(help="Weights to begin with.")] = None,
+    init: Annotated[
+        list[Path] | None,
+        typer.Option(help="Weights to begin with; given again: for all that the first lacks."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda; with torchrun one each.")] = "cpu",
     bf16: Annotated[bool, typer.Option(help="Compute in bfloat16 where that is safe.")] = True,
     hours: Annotated[float | None, typer.Option(min=0.0, help="Stop after so long.")] = None,
@@ -69,8 +72,8 @@ def train(
         size = parse_size(window, "--window")
         config = TrainConfig(
             shards, out, model.value, variant.value, size, shrink, rounds, streams,
-            segment, chunk, learning_rate, clip_norm=clip_norm, seed=seed, init=init, device=device,
-            bf16=bf16, hours=hours, only_points=only_points,
+            segment, chunk, learning_rate, clip_norm=clip_norm, seed=seed, init=tuple(init or ()),
+            device=device, bf16=bf16, hours=hours, only_points=only_points,
         )  # fmt: skip
         run(config, lambda done, total, losses: progress(done, total))
     say(f"weights: {out / 'model.safetensors'}")

@@ -13,11 +13,14 @@ from pervformer_ros.training.paint import Paint, draw_paint
 
 Floats = NDArray[np.float32]
 
-NO_DEPTH = 0.1  # share of streams without depth
-GREY = 0.08  # share of streams without colour
-PAINTED = 0.5  # share of streams with other textures
-BLURRED = 0.3  # share of streams that are out of focus
-FAULTY = 0.6  # share of streams with a depth camera that is not the simulator's
+PLAIN = 0.6  # share of streams that stay as the simulator's camera gave them
+# Of the others, shares of those
+NO_DEPTH = 0.2  # without depth,
+GREY = 0.08  # without colour,
+PAINTED = 0.5  # with other textures,
+CLUTTERED = 0.5  # in which things of no class are put,
+BLURRED = 0.3  # that are out of focus,
+FAULTY = 0.6  # and with a depth camera that is not the simulator's.
 HOLES = 6  # most in a frame of these
 CURTAIN_SECONDS = (0.3, 2.5)
 
@@ -27,7 +30,8 @@ class Look:
     """How one stream looks: drawn once, so that a stream stays of one piece.
 
     mix: (3, 3) of the colours; gamma, gain, lift, noise: of the brightness; flicker: from frame to
-    frame; blur: pixels; paint: of the surfaces; depth: None where there is none.
+    frame; blur: pixels; paint: of the surfaces; cluttered: with things of no class; depth: None
+    where there is none.
     """
 
     mix: Floats
@@ -38,6 +42,7 @@ class Look:
     flicker: float
     blur: float
     paint: Paint | None
+    cluttered: bool
     depth: "DepthFaults | None"
 
 
@@ -73,8 +78,24 @@ class DepthFaults:
         return kept
 
 
+AS_IT_IS = Look(
+    mix=np.eye(3, dtype=np.float32),
+    gamma=1.0,
+    gain=1.0,
+    lift=0.0,
+    noise=0.0,
+    flicker=0.0,
+    blur=0.0,
+    paint=None,
+    cluttered=False,
+    depth=DepthFaults(),
+)
+
+
 def draw_look(rng: Generator) -> Look:
     """Draw how a stream looks."""
+    if rng.random() < PLAIN:
+        return AS_IT_IS
     saturation = 0.0 if rng.random() < GREY else rng.uniform(0.5, 1.5)
     grey = np.full((3, 3), 1 / 3)
     mix = saturation * np.eye(3) + (1 - saturation) * grey
@@ -88,6 +109,7 @@ def draw_look(rng: Generator) -> Look:
         flicker=float(rng.uniform(0, 0.06)),
         blur=float(rng.uniform(0.3, 0.9)) if rng.random() < BLURRED else 0.0,
         paint=draw_paint(rng) if rng.random() < PAINTED else None,
+        cluttered=bool(rng.random() < CLUTTERED),
         depth=None if rng.random() < NO_DEPTH else draw_faults(rng),
     )
 
@@ -108,6 +130,8 @@ def draw_faults(rng: Generator) -> DepthFaults:
 
 def recolour(rng: Generator, look: Look, rgb: Floats) -> Floats:
     """Return an image (H, W, 3) in [0, 1] from one of any brightness, where 1 is white."""
+    if look is AS_IT_IS:
+        return np.clip(rgb, 0.0, 1.0)
     light = look.gain * np.exp(rng.normal(0, look.flicker))
     if look.blur:
         rgb = cv2.GaussianBlur(rgb, (0, 0), look.blur)

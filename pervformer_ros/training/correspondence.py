@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which pixels of two frames show the same point of the static world, by depth and true poses."""
 
-from typing import NamedTuple
+from itertools import combinations
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -13,6 +14,9 @@ from pervformer_ros.model.config import FINE
 
 Floats = NDArray[np.float32]
 
+Values = Any
+
+PAIRS = 6  # of frames of a chunk, between which points are matched
 POINTS = 160
 SAME_DEPTH = 0.05  # relative difference up to which it is the same surface
 NEAREST, FARTHEST = 0.3, 9.0  # m
@@ -23,7 +27,7 @@ class View(NamedTuple):
 
     depth: Floats  # (H, W) metres, 0 = none
     still: NDArray[np.bool_]  # (H, W): does not move, and is shown to the model
-    keypoint: NDArray[np.int64]  # (h8, w8) as in DenseTargets
+    keypoint: NDArray[np.int64]  # (h8, w8) as in PointTargets
     K: Array  # (3, 3) of the window
     T_map_camera: Array  # (4, 4)
 
@@ -34,6 +38,25 @@ class Correspondence(NamedTuple):
     first: Floats  # (N, 2) x, y
     second: Floats  # (N, 2)
     valid: NDArray[np.bool_]  # (N,)
+
+
+class PointTargets(NamedTuple):
+    """Of T frames: what each cell's keypoint is, and points of R pairs of frames."""
+
+    keypoint: Values  # int64 (T, h8, w8) pixel of the cell by rows, 64 = none, -1 = not asked
+    pairs: Values  # int64 (R, 2) frames, the earlier first
+    first: Values  # float32 (R, N, 2) points in the earlier one, as fractions of the window
+    second: Values  # float32 (R, N, 2) the same points in the later one
+    matched: Values  # bool (R, N) which count
+
+
+def point_targets(rng: Generator, views: list[View]) -> PointTargets:
+    """Return the targets of a chunk."""
+    pairs = _draw_pairs(rng, len(views))
+    matches = [correspond(rng, views[i], views[j]) for i, j in pairs]
+    first, second, matched = map(np.stack, zip(*matches, strict=True))
+    keypoint = np.stack([view.keypoint for view in views])
+    return PointTargets(keypoint, np.array(pairs), first, second, matched)
 
 
 def correspond(rng: Generator, a: View, b: View) -> Correspondence:
@@ -64,6 +87,13 @@ def correspond(rng: Generator, a: View, b: View) -> Correspondence:
     result.first[: len(good)] = (uv[good] + 0.5) / (width, height)
     result.second[: len(good)] = (there[good] + 0.5) / (width, height)
     return result
+
+
+def _draw_pairs(rng: Generator, frames: int) -> list[tuple[int, int]]:
+    """Draw PAIRS pairs of frames, (before, after): all there are, before any is drawn again."""
+    distinct = list(combinations(range(frames), 2)) or [(0, 0)]
+    order = rng.permutation(len(distinct))
+    return [distinct[order[k % len(distinct)]] for k in range(PAIRS)]
 
 
 def _candidates(rng: Generator, a: View) -> NDArray[np.int64]:

@@ -74,11 +74,13 @@ class Learner(nn.Module):
         return Points(*(torch.unflatten(x, 0, batch.dt.shape) for x in points)), state
 
     def losses(self, batch: Batch, said: Percept | Points) -> dict[str, Tensor]:
-        """Return all losses that what was said can be asked."""
+        """Return the losses of all that the batch asks."""
         if isinstance(said, Points):
-            return point_losses(said, batch)
-        losses = dense_losses(said, batch)
+            assert batch.points is not None
+            return point_losses(said, batch.points)
+        assert batch.dense is not None
+        losses = dense_losses(said, batch.dense)
         if self.model.config.probes:
-            losses |= probe_losses(said, batch)
+            losses |= probe_losses(said, batch.probes, batch.dense)
             losses["place"] = place_loss(said.place, batch)
         return losses

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,8 @@ class TrainConfig:
     rounds: in each, all streams begin anew.
     streams: at once, in each process. segment: frames of a stream. chunk: frames that are learned
     from at once; the state is carried from one to the next.
-    init: weights to begin with, as far as they fit.
-    only_points: learn keypoints and descriptors alone; all else stays as it is.
+    init: weights to begin with, as far as they fit; of several files the first that has one counts.
+    only_points: learn keypoints and descriptors, and nothing else; otherwise all but these.
     hours: stop after so long, however far it is; the schedule follows the clock then.
     """
 
@@ -59,7 +59,7 @@ class TrainConfig:
     clip_norm: float = 5.0
     average: float = 0.99
     seed: int = 0
-    init: Path | None = None
+    init: tuple[Path, ...] = ()
     device: str = "cpu"
     bf16: bool = True
     hours: float | None = None
@@ -82,20 +82,22 @@ class Trainer:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         torch.manual_seed(config.seed)
         model = create_model(config.model, **VARIANTS[config.variant])
-        self._before: dict[str, Any] | None = None
-        if config.init is not None:
-            first = load_model(config.init)
+        self._before: list[dict[str, Any]] = []
+        for path in reversed(config.init):
+            first = load_model(path)
             adopt(model, first.model)
-            self._before = dict(first.info.card)
-            shrink = self._before.get("training", {}).get("shrink", 1)
+            self._before.insert(0, dict(first.info.card))
+        if self._before:
+            shrink = self._before[0].get("training", {}).get("shrink", 1)
             rescale_boxes(model, shrink / config.shrink)
         self.model = model.to(config.device)
         self.average = create_model(config.model, **VARIANTS[config.variant]).to(config.device)
         self.average.load_state_dict(model.state_dict())
         seen = config.window[0] // config.shrink, config.window[1] // config.shrink
         self.learner = Learner(self.model, seen)
-        if config.only_points:
-            self.model.requires_grad_(False).heads.points.requires_grad_(True)
+        # Neither hears of the other: together they would only be slower.
+        self.model.requires_grad_(not config.only_points)
+        self.model.heads.points.requires_grad_(config.only_points)
         self.optimisers = _optimisers(self.model, config.learning_rate, config.weight_decay)
         self.round = self.step = self.frames = 0
         self.seconds = 0.0
@@ -195,10 +197,9 @@ class Trainer:
 
     def _batches(self) -> Any:
         c = self.config
-        model = replace(self.model.config, probes=0) if c.only_points else self.model.config
         return batches(
             c.shards, c.seed * 1000 + self.rank, self.round, c.rounds, c.streams, c.segment,
-            c.chunk, c.window, model, c.shrink,
+            c.chunk, c.window, self.model.config, c.shrink, c.only_points,
         )  # fmt: skip
 
     def _log(self) -> Any:
@@ -237,9 +238,7 @@ class Trainer:
         names = sorted(path.stem for path in c.shards.glob("*.npz"))
         seeds = sorted({int(name.split("-")[1]) for name in names})
         # Where folders lie on this machine is nobody's business.
-        settings = {
-            k: "/".join(v.parts[-2:]) if isinstance(v, Path) else v for k, v in asdict(c).items()
-        }
+        settings = {k: _without_machine(v) for k, v in asdict(c).items()}
         return {
             "data": f"simulated warehouse, {len(names)} shards",
             "seeds": f"{seeds[0]} to {seeds[-1]}",
@@ -263,6 +262,13 @@ class Trainer:
             optimiser.load_state_dict(state)
         self.round, self.step, self.frames = run["round"], run["step"], run["frames"]
         self.seconds = run["seconds"]
+
+
+def _without_machine(value: Any) -> Any:
+    """Return a setting with the last two parts of each path alone."""
+    if isinstance(value, tuple):
+        return [_without_machine(v) for v in value]
+    return "/".join(value.parts[-2:]) if isinstance(value, Path) else value
 
 
 def adopt(model: PervFormer, other: PervFormer) -> list[str]:
@@ -316,6 +322,8 @@ def _optimisers(model: nn.Module, rate: float, decay: float) -> list[torch.optim
 
 
 def _to(batch: Any, device: str) -> Any:
+    if batch is None:
+        return None
     if isinstance(batch, Tensor):
         return batch.to(device)
     return type(batch)(*(_to(x, device) for x in batch))

@@ -11,6 +11,8 @@ from pervformer_ros.model.decode import box_iou, centre_to_corners
 from pervformer_ros.model.heads import Percept
 from pervformer_ros.model.points import Points
 from pervformer_ros.model.sampling import sample_bilinear
+from pervformer_ros.training.correspondence import PointTargets
+from pervformer_ros.training.lives import ProbeTargets
 from pervformer_ros.training.streams import Batch
 from pervformer_ros.training.targets import DenseTargets
 
@@ -24,39 +26,39 @@ OTHER_PLACE = (3.0, 0.8)  # two frames farther than either show different ones
 # What the peaks of classes count for that most images do not show.
 SELDOM = {"pallet_jack": 1.5, "box": 1.5, "cone": 1.5, "robot": 1.5}
 
+NOTHING = 0.75  # what all that is no object counts for, against the objects
+
 WEIGHTS = {
-    "heat": 1.0, "box": 2.0, "mask": 1.0, "identity": 0.5, "motion": 1.5, "keypoint": 0.5,
+    "heat": 3.0, "box": 2.0, "mask": 0.5, "identity": 0.3, "motion": 0.8, "keypoint": 0.5,
     "descriptor": 0.5, "place": 0.2, "presence": 1.0, "visible": 0.5, "category": 0.5,
     "pointing": 0.5, "probe_box": 2.0, "position": 1.0, "probe_motion": 0.5,
 }  # fmt: skip
 
 
-def dense_losses(percept: Percept, batch: Batch) -> dict[str, Tensor]:
+def dense_losses(percept: Percept, asked: DenseTargets) -> dict[str, Tensor]:
     """Return the losses of the patch heads; axes of `percept` are (B, T, ...)."""
     said = Percept(*(x.float() if x.is_floating_point() else x for x in percept))
-    asked = batch.dense
     return {
-        "heat": heat_loss(said.heat, asked.heat, asked.heat_weight),
+        "heat": heat_loss(said.heat, box_overlap(said.box, asked.box).detach(), asked),
         "box": box_loss(said.box, asked.box, asked.box_weight),
         "mask": mask_loss(said, asked),
         "identity": identity_loss(said.embedding, asked),
         "motion": motion_loss(said.motion, asked.motion, asked.motion_weight),
-        **point_losses(said, batch),
     }
 
 
-def point_losses(said: Percept | Points, batch: Batch) -> dict[str, Tensor]:
+def point_losses(said: Points, asked: PointTargets) -> dict[str, Tensor]:
     """Return the losses of keypoints and descriptors; axes of `said` are (B, T, ...)."""
-    keypoints, asked = said.keypoints.float(), batch.dense.keypoint
+    keypoints, cells = (x.flatten(0, 1) for x in (said.keypoints.float(), asked.keypoint))
     return {
-        "keypoint": F.cross_entropy(keypoints.flatten(0, 1), asked.flatten(0, 1), ignore_index=-1),
-        "descriptor": descriptor_loss(said.descriptors, batch),
+        "keypoint": F.cross_entropy(keypoints, cells, ignore_index=-1),
+        "descriptor": descriptor_loss(said.descriptors, asked),
     }
 
 
-def probe_losses(percept: Percept, batch: Batch) -> dict[str, Tensor]:
-    """Return the losses of the probes and of the place; axes of `percept` are (B, T, ...)."""
-    asked, alive = batch.probes, batch.probes.alive
+def probe_losses(percept: Percept, asked: ProbeTargets, dense: DenseTargets) -> dict[str, Tensor]:
+    """Return the losses of the probes; axes of `percept` are (B, T, ...)."""
+    alive = asked.alive
     held = alive & (asked.body > 0)
     kept = held & (asked.presence > 0.5)
     boxed = kept & asked.box_valid
@@ -72,7 +74,7 @@ def probe_losses(percept: Percept, batch: Batch) -> dict[str, Tensor]:
             kept.flatten(),
         ),
         "pointing": pointing_loss(
-            percept.probe_attention, batch.dense, asked.body, held & (asked.visible > 0.5)
+            percept.probe_attention, dense, asked.body, held & (asked.visible > 0.5)
         ),
         "probe_box": probe_box_loss(percept.probe_box.float(), asked.box, boxed),
         "position": position_loss(percept.probe_position.float(), asked.position, kept),
@@ -80,24 +82,27 @@ def probe_losses(percept: Percept, batch: Batch) -> dict[str, Tensor]:
     }
 
 
-def heat_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Focal loss that forgives the neighbours of a peak (CornerNet, arXiv:1808.01244, eq. 1).
+def heat_loss(logits: Tensor, overlap: Tensor, asked: DenseTargets) -> Tensor:
+    """Varifocal loss (arXiv:2008.13367, eq. 2): a cell's score is how good a box it tells.
 
-    Peaks of classes that are seen seldom count for more.
+    In the inner part of an object its class is asked for, elsewhere none; the neighbours of a peak
+    are forgiven as CornerNet does (arXiv:1808.01244, eq. 1). Each object counts alike, but those of
+    classes that are seen seldom for more.
 
     Args:
         logits: (B, T, classes, h, w).
-        target: likewise.
-        weight: (B, T, h, w).
+        overlap: (B, T, h, w) of each cell's box with the one that is asked of it.
+        asked: heat, its weight, and what is asked where.
     """
-    log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)
-    p = torch.sigmoid(logits)
-    is_peak = target > 0.999
+    share = (asked.box_weight * asked.heat_weight)[:, :, None]
+    ours = F.one_hot(asked.category, logits.shape[2]).movedim(-1, 2) * (share > 0)
     seldom = torch.tensor([SELDOM.get(name, 1.0) for name in CLASSES], device=logits.device)
-    peak = -log_p * (1 - p) ** 2 * is_peak * seldom[:, None, None]
-    rest = -log_not_p * p**2 * (1 - target) ** 4 * ~is_peak
-    weight = weight[:, :, None]
-    return ((peak + rest) * weight).sum() / (is_peak * weight).sum().clamp(min=1)
+    goal = overlap[:, :, None] * ours
+    cross = F.binary_cross_entropy_with_logits(logits, goal, reduction="none")
+    peak = cross * goal * share * seldom[:, None, None]
+    forgiven = (1 - asked.heat) ** 4 * asked.heat_weight[:, :, None] * (1 - ours)
+    rest = NOTHING * torch.sigmoid(logits) ** 2 * cross * forgiven
+    return (peak + rest).sum() / share.sum().clamp(min=1)
 
 
 def box_loss(sides: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -108,13 +113,23 @@ def box_loss(sides: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         target: likewise.
         weight: (B, T, h, w).
     """
-    least, most = torch.minimum(sides, target), torch.maximum(sides, target)
-    # A cell's centre may lie outside the box: then the overlap on that axis may be nothing.
-    shared = _area(least, clamp=True)
-    union = _area(sides, clamp=True) + _area(target) - shared
-    hull = _area(most).clamp(min=1e-9)
-    giou = shared / union.clamp(min=1e-9) - (hull - union) / hull
+    shared, union = _shared_and_union(sides, target)
+    hull = _area(torch.maximum(sides, target)).clamp(min=1e-9)
+    giou = shared / union - (hull - union) / hull
     return ((1 - giou) * weight).sum() / weight.sum().clamp(min=1)
+
+
+def box_overlap(sides: Tensor, target: Tensor) -> Tensor:
+    """Return the overlap over union (B, T, h, w) of boxes (B, T, 4, h, w), as in `box_loss`."""
+    shared, union = _shared_and_union(sides, target)
+    return shared / union
+
+
+def _shared_and_union(sides: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    # A cell's centre may lie outside the box: then the overlap on that axis may be nothing.
+    shared = _area(torch.minimum(sides, target), clamp=True)
+    union = _area(sides, clamp=True) + _area(target) - shared
+    return shared, union.clamp(min=1e-9)
 
 
 def _area(sides: Tensor, clamp: bool = False) -> Tensor:
@@ -185,18 +200,18 @@ def motion_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return 4 * cross + _mean(1 - (2 * both + 1) / (either + 1), moving)
 
 
-def descriptor_loss(maps: Tensor, batch: Batch) -> Tensor:
+def descriptor_loss(maps: Tensor, asked: PointTargets) -> Tensor:
     """Tell each point from all others of the other frame, both ways."""
-    streams = torch.arange(len(maps), device=maps.device)[:, None].expand(batch.pairs.shape[:2])
-    a = _describe(maps[streams, batch.pairs[..., 0]], batch.first)
-    b = _describe(maps[streams, batch.pairs[..., 1]], batch.second)
-    valid = batch.matched.flatten(0, 1)
+    streams = torch.arange(len(maps), device=maps.device)[:, None].expand(asked.pairs.shape[:2])
+    a = _describe(maps[streams, asked.pairs[..., 0]], asked.first)
+    b = _describe(maps[streams, asked.pairs[..., 1]], asked.second)
+    valid = asked.matched.flatten(0, 1)
     if not valid.any():
         return maps.sum() * 0.0
     size = torch.tensor([maps.shape[-1], maps.shape[-2]], device=maps.device)
     logits = a @ b.transpose(1, 2) / DESCRIPTOR_TEMPERATURE  # (M, N, N)
     near = torch.zeros_like(logits, dtype=torch.bool)
-    for points in (batch.first, batch.second):
+    for points in (asked.first, asked.second):
         where = points.flatten(0, 1) * size
         near |= torch.cdist(where, where) < TOO_NEAR
     itself = torch.eye(logits.shape[1], dtype=torch.bool, device=maps.device)

@@ -108,12 +108,17 @@ class Pool:
                 self._held[path] = Recording(path)
         return [self._held[path] for path in wanted]
 
-    def _name(self, index: int) -> Path:
+    @cached_property
+    def _paths(self) -> list[Path]:
         paths = sorted(self._folder.glob("*.npz"))
         if not paths:
             raise FileNotFoundError(
                 f"{self._folder} holds no shards: make some with "
                 "`python -m pervformer_ros.sim.shards`"
             )
+        return paths
+
+    def _name(self, index: int) -> Path:
+        paths = self._paths
         lap, place = divmod(index, len(paths))
         return paths[np.random.default_rng([self._seed, lap]).permutation(len(paths))[place]]

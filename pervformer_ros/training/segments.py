@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from pervformer_ros.model.config import PATCH
 from pervformer_ros.training.recording import Recording
@@ -18,7 +19,7 @@ LONGEST_STEP = 0.26
 SKIP = 0.1  # share of frames that are lost on the way
 CHOICES = 2  # streams that one is chosen from
 WORTH_PIXELS = 150  # what an object must show to count in that choice
-ON_OBJECT = 0.7  # share of windows that are laid over an object
+ON_OBJECT = 0.8  # share of windows that are laid around an object
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +59,15 @@ class Segment:
     frames: NDArray[np.int64]
     window: Window
     mirrored: bool
+
+    @property
+    def cut(self) -> tuple[bool, bool, bool, bool]:
+        """Left, top, right, bottom: where the image goes on outside the window."""
+        window, (rows, columns) = self.window, self.recording.shape
+        left, right = window.left > 0, window.left + window.width < columns
+        if self.mirrored:
+            left, right = right, left
+        return left, window.top > 0, right, window.top + window.height < rows
 
     def see(self, image: NDArray[Any]) -> NDArray[Any]:
         """Return an image (H, W, ...) of the recording as it is seen in this stream."""
@@ -107,14 +117,32 @@ def _worth(recording: Recording, frames: NDArray[np.int64]) -> int:
 def _draw_window(
     rng: Generator, recording: Recording, frames: NDArray[np.int64], size: tuple[int, int]
 ) -> Window:
-    """Draw a window on the grid of patches, often over something that can be seen."""
+    """Draw a window on the grid of patches, often around something that is whole in it."""
     limits = (np.array(recording.shape) - size) // PATCH
     corner = np.array([rng.integers(limit + 1) for limit in limits])
-    middle = recording.instance[frames[len(frames) // 2]]
-    if rng.random() < ON_OBJECT and middle.any() and limits.any():
-        body = rng.choice(np.unique(middle[middle > 0]))
-        pixels = np.argwhere(middle == body)
-        target = pixels.mean(axis=0) - np.array(size) / 2 + rng.normal(0, 1.5 * PATCH, 2)
-        corner = np.clip(np.rint(target / PATCH).astype(int), 0, limits)
+    if rng.random() < ON_OBJECT and limits.any():
+        around = _corners_around(recording.instance[frames[len(frames) // 2]], size, limits)
+        if around:
+            low, high = around[rng.integers(len(around))]
+            corner = rng.integers(low, high + 1)
     top, left = (int(c) * PATCH for c in corner)
     return Window(top, left, *size)
+
+
+def _corners_around(
+    instance: NDArray[np.uint16], size: tuple[int, int], limits: NDArray[Any]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the first and last corners, in patches, of windows that hold a thing whole.
+
+    Of each thing that fits and shows enough.
+    """
+    found = []
+    for index, place in enumerate(find_objects(instance.astype(np.int32))):
+        if place is None or np.count_nonzero(instance[place] == index + 1) < WORTH_PIXELS:
+            continue
+        first, last = (np.array([getattr(s, end) for s in place]) for end in ("start", "stop"))
+        low = np.maximum(np.ceil((last - size) / PATCH).astype(int), 0)
+        high = np.minimum(first // PATCH, limits)
+        if (low <= high).all():
+            found.append((low, high))
+    return found

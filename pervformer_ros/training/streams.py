@@ -5,7 +5,6 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,17 +16,18 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from pervformer_ros.geometry import Array, invert
-from pervformer_ros.model.config import CLASSES, PATCH, PervFormerConfig
-from pervformer_ros.training import correspondence, targets
+from pervformer_ros.model.config import PATCH, PervFormerConfig
+from pervformer_ros.training import targets
 from pervformer_ros.training.augment import draw_curtains, draw_look, recolour
 from pervformer_ros.training.clutter import Layer, draw_boxes, render
+from pervformer_ros.training.correspondence import PointTargets, View, point_targets
 from pervformer_ros.training.lives import ProbeTargets, live
 from pervformer_ros.training.paint import paint
 from pervformer_ros.training.recording import Pool
 from pervformer_ros.training.segments import Segment, Window, draw_segment
 
-PAIRS = 6  # of frames of a chunk, between which points are matched
-CLUTTERED = 0.5  # share of streams in which things of no class are put
+MOST_FRESH = 4  # shards that are read in a round, and fewer
+FRAMES_OF_A_SHARD = 40  # where not so many frames of each would be learned from
 CURTAINS = 0.4  # share of streams in which something is hidden on purpose
 NO_ODOMETRY = 0.1  # share of streams whose camera moves nobody knows how
 # Odometry may be this much off between two frames: rad and m, of a camera in the hand.
@@ -45,12 +45,8 @@ class Batch(NamedTuple):
     camera: Tensor  # (B, T, 4) fx, fy, cx, cy
     ego: Tensor  # (B, T, 3, 4) from the camera of the frame before to this one's
     tokens: Tensor  # (B, n, k) the patches of the whole image that each of the window's covers
-    dense: targets.DenseTargets  # of tensors (B, T, ...)
-    classes: Tensor  # (B, bodies + 1) class of body + 1
-    pairs: Tensor  # (B, PAIRS, 2) frames of the chunk
-    first: Tensor  # (B, PAIRS, N, 2)
-    second: Tensor  # (B, PAIRS, N, 2)
-    matched: Tensor  # (B, PAIRS, N) bool
+    dense: targets.DenseTargets | None  # of tensors (B, T, ...), where objects are learned
+    points: PointTargets | None  # of tensors (B, ...), where points are learned
     world: Tensor  # (B,) which warehouse
     T_map_camera: Tensor  # (B, T, 4, 4)
     probes: ProbeTargets  # of tensors (B, T, P, ...)
@@ -59,9 +55,10 @@ class Batch(NamedTuple):
 class Stream:
     """One segment with its looks, frame by frame."""
 
-    def __init__(self, rng: Generator, segment: Segment, probes: int):
+    def __init__(self, rng: Generator, segment: Segment, probes: int, points: bool = False):
         self.rng = rng
         self.segment = segment
+        self.points = points
         recording, frames = segment.recording, segment.frames
         self._look = draw_look(rng)
         width = recording.shape[1]
@@ -87,7 +84,7 @@ class Stream:
         if rng.random() < NO_ODOMETRY:
             self.ego[:] = 0.0
         self.layers: list[Layer] = []
-        if rng.random() < CLUTTERED:
+        if self._look.cluttered:
             self.layers = self._clutter(clock)
         self.lives: ProbeTargets | None = None
         if probes:
@@ -99,27 +96,20 @@ class Stream:
     def chunk(self, start: int, stop: int) -> dict[str, Any]:
         """Return the arrays of the frames from start to before stop."""
         frames = [self._frame(t) for t in range(start, stop)]
-        views = [f.pop("view") for f in frames]
-        pairs = _draw_pairs(self.rng, stop - start)
-        matches = [correspondence.correspond(self.rng, views[i], views[j]) for i, j in pairs]
-        recording = self.segment.recording
+        asked = [f.pop("asked") for f in frames]
         return {
-            **{key: np.stack([f[key] for f in frames]) for key in frames[0] if key != "dense"},
-            "dense": targets.DenseTargets(
-                *map(np.stack, zip(*(f["dense"] for f in frames), strict=True))
-            ),
+            **{key: np.stack([f[key] for f in frames]) for key in frames[0]},
+            "dense": None
+            if self.points
+            else targets.DenseTargets(*map(np.stack, zip(*asked, strict=True))),
+            "points": point_targets(self.rng, asked) if self.points else None,
             "dt": self.dt[start:stop],
             "camera": np.tile(self.K[[0, 1, 0, 1], [0, 1, 2, 2]], (stop - start, 1)).astype(
                 np.float32
             ),
             "ego": self.ego[start:stop, :3].astype(np.float32),
             "tokens": self.tokens,
-            "classes": np.concatenate([[len(CLASSES)], recording.classes]),
-            "pairs": np.array(pairs),
-            "first": np.stack([m.first for m in matches]),
-            "second": np.stack([m.second for m in matches]),
-            "matched": np.stack([m.valid for m in matches]),
-            "world": np.array(recording.world),
+            "world": np.array(self.segment.recording.world),
             "T_map_camera": self.T_map_camera[start:stop].astype(np.float32),
             "probes": self.lives.between(start, stop)
             if self.lives
@@ -152,9 +142,15 @@ class Stream:
             metres = np.where(layer.covered, layer.metres, metres)
             instance = np.where(layer.covered, 0, instance).astype(instance.dtype)
             moving = np.where(layer.covered, layer.moving, moving)
-        still = ~moving
-        rgb = np.asarray(255 * np.clip(colour, 0, 1), np.uint8)
-        keypoint = targets.corner_cells(rgb, metres, still)
+        asked: View | targets.DenseTargets
+        if self.points:
+            rgb = np.asarray(255 * np.clip(colour, 0, 1), np.uint8)
+            keypoint = targets.corner_cells(rgb, metres, ~moving)
+            asked = View(metres, ~moving, keypoint, self.K, self.T_map_camera[t])
+        else:
+            asked = targets.dense_targets(
+                self.rng, recording, instance, hidden, moving, segment.cut
+            )
         colour = recolour(self.rng, look, colour)
         colour[hidden] = 0.0
         given = look.depth.apply(self.rng, metres) if look.depth else np.zeros_like(metres)
@@ -164,14 +160,7 @@ class Stream:
             "rgb": colour.transpose(2, 0, 1),
             "inverse_depth": inverse[None],
             "depth_valid": valid[None].astype(np.float32),
-            "dense": targets.dense_targets(self.rng, recording, instance, keypoint, hidden, moving),
-            "view": correspondence.View(
-                metres,
-                still & ~hidden,
-                np.where(keypoint < 64, keypoint, -1),
-                self.K,
-                self.T_map_camera[t],
-            ),
+            "asked": asked,
         }
 
 
@@ -186,6 +175,7 @@ def batches(
     size: tuple[int, int],
     config: PervFormerConfig,
     shrink: int = 1,
+    points: bool = False,
 ) -> Iterator[tuple[int, int, Batch]]:
     """Yield (round, chunk number, batch); in each round all streams begin anew.
 
@@ -203,12 +193,14 @@ def batches(
         size: (height, width) of the window.
         config: of the model.
         shrink: by how much what is seen through the window is made smaller.
+        points: ask for points alone, else for all but them.
 
     Raises:
         FileNotFoundError: if there are no shards.
         ValueError: if their images are not those of the model.
     """
-    pool, probes = Pool(folder, seed), config.probes
+    fresh = max(1, min(MOST_FRESH, streams * segment // FRAMES_OF_A_SHARD))
+    pool, probes = Pool(folder, seed, fresh=fresh), 0 if points else config.probes
     for number in range(first_round, rounds):
         recordings = pool.at(number)
         if any(r.shape != config.image_size for r in recordings):
@@ -216,9 +208,8 @@ def batches(
         sources = []
         for i in range(streams):
             rng = np.random.default_rng([seed, number, i])
-            sources.append(
-                Stream(rng, draw_segment(rng, recordings, segment, size, shrink), probes)
-            )
+            drawn = draw_segment(rng, recordings, segment, size, shrink)
+            sources.append(Stream(rng, drawn, probes, points))
         for index, start in enumerate(range(0, segment, chunk)):
             yield number, index, _collate([s.chunk(start, start + chunk) for s in sources])
 
@@ -273,13 +264,6 @@ def _tokens(window: Window, row: int, column: int, columns: int) -> NDArray[np.i
     return covered
 
 
-def _draw_pairs(rng: Generator, frames: int) -> list[tuple[int, int]]:
-    """Draw PAIRS pairs of frames, (before, after): all there are, before any is drawn again."""
-    distinct = list(combinations(range(frames), 2)) or [(0, 0)]
-    order = rng.permutation(len(distinct))
-    return [distinct[order[k % len(distinct)]] for k in range(PAIRS)]
-
-
 def _shakes(rng: Generator, count: int) -> Array:
     """Draw small transforms (count, 4, 4), all of one strength: odometry is never exact."""
     strength = rng.uniform(0.0, 1.0) ** 2
@@ -298,11 +282,10 @@ def _between(before: Array, after: Array) -> Array:
 
 def _collate(chunks: list[dict[str, Any]]) -> Batch:
     def join(values: list[Any]) -> Any:
+        if values[0] is None:
+            return None
         if hasattr(values[0], "_fields"):
             return type(values[0])(*(join(list(x)) for x in zip(*values, strict=True)))
         return torch.from_numpy(np.stack(values))
 
-    bodies = max(len(c["classes"]) for c in chunks)
-    for c in chunks:
-        c["classes"] = np.pad(c["classes"], (0, bodies - len(c["classes"])))
     return Batch(**{key: join([c[key] for c in chunks]) for key in Batch._fields})

@@ -15,13 +15,15 @@ from pervformer_ros.training.recording import Recording
 
 Floats = NDArray[np.float32]
 Values = Any
+Edges = tuple[bool, bool, bool, bool]  # left, top, right, bottom
 
 OBJECTS = 16  # most objects of a frame that masks and identities are learned from
-LEAST_PIXELS = 60  # an object that shows fewer is neither asked for nor held against the model
+LEAST_PIXELS = 100  # an object that shows fewer is neither asked for nor held against the model
 FEWEST_PIXELS = 8  # below this nobody could tell
 HEAT_SPREAD = 0.54 / 6  # of a peak, in box sizes (TTFNet, https://arxiv.org/abs/1909.00700)
 LEAST_SPREAD = 0.5  # cells
 EDGE = 0.05  # relative step of depth within a few pixels from which a corner is an outline
+WHOLE: Edges = (False, False, False, False)
 CORNERS = 0.008  # corners per pixel that are looked for, at most
 
 
@@ -35,42 +37,43 @@ class DenseTargets(NamedTuple):
     heat_weight: Values  # float32 (h8, w8) 0 where it cannot be said
     box: Values  # float32 (4, h8, w8) left, top, right, bottom from the cell's centre, of the image
     box_weight: Values  # float32 (h8, w8) sums to 1 over each object
+    category: Values  # int64 (h8, w8) the class of the object that a box is asked of
     body: Values  # int64 (O,) body index + 1, 0 = none
     cell: Values  # int64 (O,) a cell of the object, flat
     corners: Values  # float32 (O, 4) left, top, right, bottom, of the image
     instance: Values  # int64 (h4, w4) body index + 1, 0 = the static world
     motion: Values  # float32 (h4, w4) 1 = moves in the world
     motion_weight: Values  # float32 (h4, w4)
-    keypoint: Values  # int64 (h8, w8) pixel of the cell by rows, 64 = none, -1 = not asked
 
 
 def dense_targets(
     rng: Generator,
     recording: Recording,
     instance: NDArray[np.uint16],
-    keypoint: NDArray[np.int64],
     hidden: NDArray[np.bool_],
     moving: NDArray[np.bool_],
+    cut: Edges = WHOLE,
 ) -> DenseTargets:
     """Return the targets of a frame.
+
+    What an edge of the window cuts off is neither asked for nor held against the model: nobody
+    could tell how far it goes on.
 
     Args:
         rng: draws the cell that speaks for an object.
         recording: knows classes.
         instance: (H, W) as it is seen through the window.
-        keypoint: (h8, w8) from `corner_cells`.
         hidden: (H, W) bool, what the model is not shown.
         moving: (H, W) bool, what moves in the world.
+        cut: at which edges the image goes on outside the window.
     """
     height, width = instance.shape
     rows, columns = height // FINE, width // FINE
     heat = np.zeros((len(CLASSES), rows, columns), np.float32)
     blind = _shrink(hidden.astype(np.float32), FINE)
     heat_weight = (blind < 0.3).astype(np.float32)
-    box, box_weight = (
-        np.zeros((4, rows, columns), np.float32),
-        np.zeros((rows, columns), np.float32),
-    )
+    box = np.zeros((4, rows, columns), np.float32)
+    box_weight, category = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), int)
     body, cell = np.zeros(OBJECTS, np.int64), np.zeros(OBJECTS, np.int64)
     corners = np.zeros((OBJECTS, 4), np.float32)
     shown = np.where(hidden, 0, instance)
@@ -78,7 +81,11 @@ def dense_targets(
     counts = np.bincount(shown.ravel(), minlength=len(places) + 1)
     # Small objects come last: where two meet, the smaller one has the cell.
     found = sorted((i for i, p in enumerate(places) if p), key=lambda i: -counts[i + 1])
-    asked = [i for i in found if counts[i + 1] >= LEAST_PIXELS]
+    asked = [
+        i
+        for i in found
+        if counts[i + 1] >= LEAST_PIXELS and not _is_cut(places[i], (height, width), cut)
+    ]
     x, y = (np.arange(columns) + 0.5) / columns, ((np.arange(rows) + 0.5) / rows)[:, None]
     for i in found:
         down, across = places[i]
@@ -102,6 +109,8 @@ def dense_targets(
             np.broadcast_arrays(x - edges[0], y - edges[1], edges[2] - x, edges[3] - y)
         )[:, region]
         box_weight[region] = gauss[region] / gauss[region].sum()
+        category[region] = recording.classes[i]
+        heat_weight[region] = blind[region] < 0.3  # also in front of what is not asked for
         slot = asked.index(i)
         if slot < OBJECTS:
             body[slot], corners[slot] = i + 1, edges
@@ -109,11 +118,10 @@ def dense_targets(
             cell[slot] = cells[rng.integers(len(cells))]
     fourth = (slice(FINEST // 2, None, FINEST),) * 2
     return DenseTargets(
-        heat, heat_weight, box, box_weight, body, cell, corners,
+        heat, heat_weight, box, box_weight, category, body, cell, corners,
         shown[fourth].astype(np.int64),
         (moving & ~hidden)[fourth].astype(np.float32),
         (_shrink(hidden.astype(np.float32), FINEST) < 0.3).astype(np.float32),
-        np.where(blind > 0, -1, keypoint),
     )  # fmt: skip
 
 
@@ -143,6 +151,13 @@ def corner_cells(
     for u, v in points[::-1, 0].astype(int):  # the best come first, and must win
         labels[v // FINE, u // FINE] = v % FINE * FINE + u % FINE
     return labels
+
+
+def _is_cut(place: tuple[slice, slice], shape: tuple[int, int], cut: Edges) -> bool:
+    """Return whether something reaches an edge at which the image goes on."""
+    (down, across), (height, width) = place, shape
+    reached = across.start == 0, down.start == 0, across.stop == width, down.stop == height
+    return any(a and b for a, b in zip(reached, cut, strict=True))
 
 
 def _shrink(image: Floats, factor: int) -> Floats:

@@ -58,9 +58,10 @@ def _stop() -> None:
 
 
 def test_losses_fall(shards: Path, tmp_path: Path) -> None:
-    found = run(config(shards, tmp_path, rounds=40, learning_rate=2e-3))
+    seen = {"window": (224, 320), "shrink": 2}
+    found = run(config(shards, tmp_path, rounds=40, learning_rate=2e-3, **seen))
     assert len(found) == 8
-    heads = ("heat", "motion", "keypoint", "mask", "descriptor")
+    heads = ("motion", "box", "mask")
     first, last = (sum(x[name] for x in part for name in heads) for part in (found[:2], found[-2:]))
     assert last < 0.8 * first
 
@@ -79,8 +80,10 @@ def test_points_are_learned_alone_and_all_else_stays(shards: Path, tmp_path: Pat
 def test_points_are_matched_between_different_frames(shards: Path) -> None:
     model = create_model("small", probes=0)
     for frames, distinct in ((2, 1), (4, 6), (8, 6)):
-        _, _, batch = next(batches(shards, 0, 0, 1, 2, frames, frames, WINDOW, model.config))
-        for stream in batch.pairs.tolist():
+        _, _, batch = next(
+            batches(shards, 0, 0, 1, 2, frames, frames, WINDOW, model.config, points=True)
+        )
+        for stream in batch.points.pairs.tolist():
             assert len({tuple(pair) for pair in stream}) == distinct
             assert all(0 <= before < after < frames for before, after in stream)
 
@@ -103,11 +106,14 @@ def test_all_losses_of_the_full_model_are_finite_and_reach_its_weights(shards: P
     _, _, batch = next(batches(shards, 1, 0, 1, 2, 4, 4, (240, 320), model.config))
     percept, _ = learner(batch, learner.init_state(2))
     losses = learner.losses(batch, percept)
-    assert len(losses) == 15
+    assert len(losses) == 13
     torch.stack(list(losses.values())).sum().backward()
     for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert torch.isfinite(parameter.grad).all(), name
+        if name.startswith("heads.points."):
+            assert parameter.grad is None, name
+        else:
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
 
 
 def test_boxes_grow_with_the_image() -> None:

@@ -18,10 +18,9 @@ WHOLE = Window(0, 0, 240, 320)
 def targets_of(recording: Recording, frame: int, hidden: np.ndarray | None = None) -> tuple:
     instance = recording.instance[frame]
     nowhere = np.zeros(instance.shape, bool) if hidden is None else hidden
-    keypoint = np.full((30, 40), 64)
     rng = np.random.default_rng(0)
     moving = np.concatenate([[False], recording.moving[frame]])[instance]
-    return dense_targets(rng, recording, instance, keypoint, nowhere, moving)
+    return dense_targets(rng, recording, instance, nowhere, moving)
 
 
 def test_each_object_has_a_peak_of_its_class_and_its_box(recordings: list[Recording]) -> None:
@@ -141,3 +140,50 @@ def test_a_shrunken_window_is_the_image_made_smaller(recordings: list[Recording]
         x = (320 - 1 - recording.K[0, 2]) if mirrored else recording.K[0, 2]
         assert K[2] == pytest.approx((x + 0.5) / 2 - 0.5)
         assert K[3] == pytest.approx((recording.K[1, 2] - 16 + 0.5) / 2 - 0.5)
+
+
+def test_what_the_window_cuts_off_is_neither_asked_for_nor_held_against(
+    recordings: list[Recording],
+) -> None:
+    recording = recordings[0]
+    whole = targets_of(recording, 10)
+    body = whole.body[0]
+    _, columns = np.nonzero(recording.instance[10] == body)
+    # A window whose left edge goes through the largest object.
+    left = (columns.min() + columns.max()) // 2
+    instance = recording.instance[10][:, left:].copy()
+    instance = instance[:, : instance.shape[1] // 8 * 8]
+    nothing = np.zeros(instance.shape, bool)
+    found = [
+        dense_targets(np.random.default_rng(0), recording, instance, nothing, nothing, cut)
+        for cut in ((True, False, False, False), (False, False, False, False))
+    ]
+    assert body not in found[0].body
+    assert body in found[1].body
+    cells = instance[4::8, 4::8] == body
+    alone = cells & (found[0].box_weight == 0)
+    assert alone.any()
+    assert not found[0].heat_weight[alone].any()
+    assert found[1].heat_weight[alone].any()
+
+
+def test_a_segment_knows_at_which_edges_its_image_goes_on(recordings: list[Recording]) -> None:
+    frames = np.array([0])
+    assert Segment(recordings[0], frames, WHOLE, False).cut == (False, False, False, False)
+    window = Window(16, 0, 128, 160)
+    assert Segment(recordings[0], frames, window, False).cut == (False, True, True, True)
+    assert Segment(recordings[0], frames, window, True).cut == (True, True, False, True)
+
+
+def test_windows_are_laid_around_whole_things(recordings: list[Recording]) -> None:
+    fitting = whole = 0
+    for seed in range(60):
+        segment = draw_segment(np.random.default_rng(seed), recordings, 1, (128, 160))
+        image = segment.recording.instance[int(segment.frames[0])]
+        inside = segment.window.cut(image)
+        shown = [b for b in np.unique(image) if b and (image == b).sum() >= 150]
+        small = [b for b in shown if (np.ptp(np.argwhere(image == b), axis=0) < (112, 144)).all()]
+        fitting += bool(small)
+        whole += any((inside == b).sum() == (image == b).sum() for b in small)
+    assert fitting > 20
+    assert whole > 0.7 * fitting
