@@ -86,23 +86,24 @@ def heat_loss(logits: Tensor, overlap: Tensor, asked: DenseTargets) -> Tensor:
     """Varifocal loss (arXiv:2008.13367, eq. 2): a cell's score is how good a box it tells.
 
     In the inner part of an object its class is asked for, elsewhere none; the neighbours of a peak
-    are forgiven as CornerNet does (arXiv:1808.01244, eq. 1). Each object counts alike, but those of
-    classes that are seen seldom for more.
+    are forgiven as CornerNet does (arXiv:1808.01244, eq. 1). Cells count as much as they are in the
+    middle, those of classes that are seen seldom for more.
 
     Args:
         logits: (B, T, classes, h, w).
         overlap: (B, T, h, w) of each cell's box with the one that is asked of it.
         asked: heat, its weight, and what is asked where.
     """
-    share = (asked.box_weight * asked.heat_weight)[:, :, None]
-    ours = F.one_hot(asked.category, logits.shape[2]).movedim(-1, 2) * (share > 0)
+    inner = (asked.box_weight * asked.heat_weight)[:, :, None] > 0
+    ours = F.one_hot(asked.category, logits.shape[2]).movedim(-1, 2) * inner
+    middle = asked.heat * ours
     seldom = torch.tensor([SELDOM.get(name, 1.0) for name in CLASSES], device=logits.device)
     goal = overlap[:, :, None] * ours
     cross = F.binary_cross_entropy_with_logits(logits, goal, reduction="none")
-    peak = cross * goal * share * seldom[:, None, None]
+    peak = cross * goal * middle * seldom[:, None, None]
     forgiven = (1 - asked.heat) ** 4 * asked.heat_weight[:, :, None] * (1 - ours)
     rest = NOTHING * torch.sigmoid(logits) ** 2 * cross * forgiven
-    return (peak + rest).sum() / share.sum().clamp(min=1)
+    return (peak + rest).sum() / middle.sum().clamp(min=1)
 
 
 def box_loss(sides: Tensor, target: Tensor, weight: Tensor) -> Tensor:
