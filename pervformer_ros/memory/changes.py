@@ -21,7 +21,7 @@ NOTICEABLE, RELOCATED = 0.12, 0.30
 SETTING_OFF_SPEED, SPEED_SIGMAS, SET_OFF_M = 0.2, 2.0, 0.5
 # Seconds: what stops for a shorter time has not come to rest; a thing that nobody saw move must be
 # seen at rest for as long before it is believed to have moved.
-REST_S, BELIEVE_S = 0.65, 0.5
+REST_S, BELIEVE_S = 0.35, 0.5
 # What nobody saw move is believed to have moved only by more than the doubt about both places:
 # in deviations, and as a share of its length, of which another part may have been in view. And its
 # home must have been known to the last, metres.
@@ -34,10 +34,6 @@ TOUCH_M, SAME_SPEED = 0.6, 0.5
 LEAST_TOGETHER = 3
 # Belief in what was not seen to happen, relative to what was.
 UNSEEN_BELIEF = 0.7
-# A thing is told of when its place is known to this (metres), or to this share of its distance.
-PLACE_SIGMA, PLACE_SHARE = 0.5, 0.1
-# Or, of a long one, to this share of its length.
-LENGTH_PLACE = 0.35
 # Log-odds of motion below which a thing that was seen once rests where it is.
 SURELY_RESTS = -1.0
 # And how much less sure that place is than one that was seen for longer, metres.
@@ -48,15 +44,12 @@ class Changes:
     """Tells what objects do, each change once."""
 
     def appear(self, sighted: Iterable[WorldObject], eye: Array, stamp_ns: int) -> list[Event]:
-        """Tell of the sighted objects that are certain, also in place, seen from an eye (3,)."""
-        events = []
-        for thing in sighted:
-            away = float(np.linalg.norm((thing.position - eye)[:2]))
-            least = max(PLACE_SIGMA, LENGTH_PLACE * thing.prior.length)
-            known = thing.sigma <= max(least, PLACE_SHARE * away)
-            if thing.confirmed and not thing.announced and known:
-                events.append(_weighed(_appear(thing, stamp_ns), thing, eye))
-        return events
+        """Tell of the sighted objects that are certain, seen from an eye (3,)."""
+        return [
+            _weighed(_appear(thing, stamp_ns), thing, eye)
+            for thing in sighted
+            if thing.confirmed and not thing.announced
+        ]
 
     def disappear(self, thing: WorldObject, stamp_ns: int) -> Event:
         """Tell that the home of a thing is empty, which was near enough to be looked through."""
@@ -88,8 +81,6 @@ class Changes:
                 self._moving(thing, known, stamp_ns, told)
             else:
                 self._resting(thing, known, stamp_ns, told)
-            if told and not thing.announced:
-                told.insert(0, _appear(thing, stamp_ns))
             events += [_weighed(event, thing, eye) for event in told]
         return events
 

@@ -26,8 +26,9 @@ REPEATED = 0.7
 # Existence as log-odds: what one sighting and one look through the empty place are worth.
 SEEN, SEEN_THROUGH = 1.2, -0.8
 LEAST_EXISTENCE, MOST_EXISTENCE = -4.0, 4.0
-# Motion as log-odds: how much of it is kept from image to image, and where it is cut off.
-MOTION_KEPT, MOST_MOTION = 0.75, 4.0
+# Motion as log-odds: what is said of it counts so often, is forgotten within this time (seconds), a
+# first sighting counts as an image of this length (seconds), and no more than this is believed.
+MOTION_WORTH, MOTION_S, FIRST_S, MOST_MOTION = 2.0, 0.23, 1 / 15, 4.0
 # Metres: what is no farther from its home than this has not left it yet.
 HOME_M = 0.12
 # How much one more sighting changes what a thing is thought to look like.
@@ -201,21 +202,26 @@ class WorldObject:
         """Take in one more sighting: a Kalman update of position and velocity."""
         if not self.moving:
             self._stand_still()
+        # Called another class, it was put down half of that class's size behind the faces seen.
+        other = sighting.label != self.label
+        beside = 0.5 * abs(self.prior.length - prior_of(sighting.label).length)
+        said = sighting.covariance + beside**2 * np.diag([1.0, 1.0, 0.0])
         P = self.covariance
-        S = P[:3, :3] + sighting.covariance
+        S = P[:3, :3] + said
         gain = P[:, :3] @ np.linalg.inv(S)
         change = gain @ (sighting.position - self.position)
         self.position = self.position + change[:3]
         self.velocity = self.velocity + change[3:]
         self.covariance = P - gain @ P[:3]
         # What one view has wrong the next one has, too: repeating it makes nothing surer.
-        least = min(float(P[:2, :2].trace()), REPEATED * float(sighting.covariance[:2, :2].trace()))
+        least = min(float(P[:2, :2].trace()), REPEATED * float(said[:2, :2].trace()))
         left = float(self.covariance[:2, :2].trace())
         if left < least:
             self.covariance[:2, :2] *= least / max(left, 1e-9)
-        share = float(np.clip(gain[:2, :2].trace() / 2, 0.02, 1.0))
-        self.size = self.size + share * (sighting.size - self.size)
-        self._turn(sighting.heading, share)
+        if not other:
+            share = float(np.clip(gain[:2, :2].trace() / 2, 0.02, 1.0))
+            self.size = self.size + share * (sighting.size - self.size)
+            self._turn(sighting.heading, share)
         self._take_note(sighting, stamp_ns, odometer)
 
     def copy(self) -> "WorldObject":
@@ -270,9 +276,9 @@ class WorldObject:
         self.look(SEEN * (0.4 + 0.6 * sighting.score))
         p = np.clip(sighting.motion_probability, 0.02, 0.98)
         said = float(np.log(p / (1 - p)))
-        self.motion = float(
-            np.clip(MOTION_KEPT * self.motion + 0.5 * said, -MOST_MOTION, MOST_MOTION)
-        )
+        kept = np.exp(-(self.unseen_s(stamp_ns) if self.sightings else FIRST_S) / MOTION_S)
+        motion = kept * self.motion + (1 - kept) * MOTION_WORTH * said
+        self.motion = float(np.clip(motion, -MOST_MOTION, MOST_MOTION))
         if len(sighting.embedding) == len(self.embedding):
             gain = max(LOOKS_GAIN, 1 / (1 + self.sightings))
             looks = (1 - gain) * self.embedding + gain * sighting.embedding

@@ -32,9 +32,10 @@ NEAR_M, FAR_M = 0.4, 6.0
 # Every so many pixels, one is looked at.
 STRIDE = 4
 # A thing must reach into a corridor by this much more than the doubt about its place to block it,
-# and be out of it by this much more to have left it; the doubt must be, or counts as, at most the
-# last; metres.
-INTO_M, OUT_OF_M, MOST_DOUBT_M = 0.06, 0.1, 0.6
+# and that doubt be at most the last; metres.
+INTO_M, MOST_DOUBT_M = 0.06, 0.6
+# It has left when it is out of it by this much (metres) and so much of the doubt.
+OUT_OF_M, OUT_SIGMAS = 0.05, 0.5
 # Belief that what depth alone shows is there.
 BELIEF = 0.7
 # How long a piece counts as seen, seconds.
@@ -247,7 +248,7 @@ class PathWatch:
         for number, footprint in footprints.items():
             thing = known[number]
             depth = watch.corridor.overlap(footprint)
-            out = OUT_OF_M + min(thing.sigma, MOST_DOUBT_M)
+            out = OUT_OF_M + OUT_SIGMAS * thing.sigma
             # What is about to set off stands there still.
             leaves = thing.moving and not thing.is_at_home
             at_rest = not leaves and not thing.in_motion

@@ -15,8 +15,12 @@ from pervformer_ros.memory.classes import ClassPrior, prior_of
 from pervformer_ros.memory.floor import level
 from pervformer_ros.memory.objects import Sighting
 
-# A thing needs so many pixels with depth, well inside its mask, to be placed by them.
-LEAST_PIXELS = 20
+# A thing needs so many pixels with depth, well inside its mask, to be placed by them, and these
+# must be such a share of what is there: else they show what stands before or beside it.
+LEAST_PIXELS, MEASURED_SHARE = 20, 0.25
+# What is nearer or farther than the middle of its depths by more than its length and this much more
+# does not belong to it, metres.
+ODD_DEPTH_M = 0.3
 EDGE_PX = 1
 STRIP_DEPTH_M = 1.0
 # More points than these say nothing new about a footprint.
@@ -98,16 +102,17 @@ def place_sightings(
     sightings = []
     for i, label in enumerate(labels):
         prior = prior_of(label)
-        points = _surface(frame, masks[i], boxes[i])
-        if points is None:
-            # Goods that move are carried, off the floor.
-            lifted = motion[i] > 0.5 and not prior.moves_alone
+        # Goods that move are carried, off the floor.
+        lifted = motion[i] > 0.5 and not prior.moves_alone
+        points = _surface(frame, masks[i], boxes[i], prior)
+        placed = None
+        if points is not None:
+            placed = _by_surface(frame, T_odom_camera, floor, boxes[i], points, prior, lifted)
+        if placed is None:
             under = floor + (LIFTED_M if lifted else 0.0)
             placed = _by_contact(frame, T_odom_camera, under, boxes[i], prior)
-            if placed is None:
-                placed = _by_height(frame, T_odom_camera, floor, boxes[i], prior)
-        else:
-            placed = _by_surface(frame, T_odom_camera, floor, boxes[i], points, prior)
+        if placed is None:
+            placed = _by_height(frame, T_odom_camera, floor, boxes[i], prior)
         if placed is None:
             continue
         position, covariance, size, heading = placed
@@ -186,7 +191,9 @@ def _by_surface(
     box: NDArray[np.float32],
     points: Array,
     prior: ClassPrior,
+    lifted: bool,
 ) -> tuple[Array, Array, Array, float] | None:
+    """Place a thing by the points (K, 3) that show it; None where they cannot be of it."""
     world = transform_points(T_odom_camera, points)
     cut = _cut_side(frame, T_odom_camera, box, float(np.median(points[:, 2])))
     found = fit_footprint(world[:, :2], T_odom_camera[:2, 3], prior, cut)
@@ -194,10 +201,12 @@ def _by_surface(
     if box[1] < 2:  # its top is above the image
         high = max(high, floor + prior.height)
     stands = box[3] > frame.camera.height - 2 or low < floor + 0.3
+    distance = float(np.median(points[:, 2]))
     if stands:
         low = floor
+    elif not lifted and not _hidden_below(frame, box, distance):
+        return None  # nothing floats: this is something that stands before it
     size = np.array([*found.size, max(high - low, 0.05)])
-    distance = float(np.median(points[:, 2]))
     position = np.array([*found.middle, (low + high) / 2])
     covariance = np.zeros((3, 3))
     rough = np.hypot(0.01 * distance, prior.ragged)
@@ -327,6 +336,14 @@ def _hidden_above(frame: Frame, box: NDArray[np.float32], distance: float) -> bo
     return above.size > 0 and float(((above > 0) & (above < NEARER * distance)).mean()) > 0.5
 
 
+def _hidden_below(frame: Frame, box: NDArray[np.float32], distance: float) -> bool:
+    """Return whether something nearer than a distance begins where a box ends."""
+    assert frame.depth is not None
+    left, _, right, bottom = (round(float(v)) for v in box)
+    below = frame.depth[bottom + 1 : bottom + 4, left:right]
+    return below.size > 0 and float(((below > 0) & (below < distance - BEFORE_M)).mean()) > 0.3
+
+
 def _beyond_depth(frame: Frame, box: NDArray[np.float32], distance: float) -> bool:
     """Return whether a thing is too far away for depth, rather than dark or half hidden.
 
@@ -340,7 +357,9 @@ def _beyond_depth(frame: Frame, box: NDArray[np.float32], distance: float) -> bo
     return inside.size > 0 and float((inside == 0).mean()) > 0.6 and before < 0.5
 
 
-def _surface(frame: Frame, mask: NDArray[np.bool_], box: NDArray[np.float32]) -> Array | None:
+def _surface(
+    frame: Frame, mask: NDArray[np.bool_], box: NDArray[np.float32], prior: ClassPrior
+) -> Array | None:
     """Return the points (K, 3) of a mask's inside in the optical frame, None if too few."""
     assert frame.depth is not None
     left, top = (max(0, int(v) - 2) for v in box[:2])
@@ -350,16 +369,24 @@ def _surface(frame: Frame, mask: NDArray[np.bool_], box: NDArray[np.float32]) ->
     if window.size == 0:
         return None
     depth = frame.depth[top:bottom, left:right]
-    rows, columns = np.nonzero((cv2.erode(window, kernel) > 0) & (depth > 0))
+    inside = cv2.erode(window, kernel) > 0
+    rows, columns = np.nonzero(inside & (depth > 0))
+    if len(rows) < MEASURED_SHARE * np.count_nonzero(inside):
+        return None
     if len(rows) < LEAST_PIXELS:
         # What is thin, or shows as a strip, is all edge: take what is not far off its middle depth.
         known = (window > 0) & (depth > 0)
-        if np.count_nonzero(known) < LEAST_PIXELS:
+        if np.count_nonzero(known) < max(LEAST_PIXELS, MEASURED_SHARE * np.count_nonzero(window)):
             return None
         middle = float(np.median(depth[known]))
         rows, columns = np.nonzero(known & (np.abs(depth - middle) < STRIP_DEPTH_M))
         if len(rows) < LEAST_PIXELS / 2:  # half of it lies far before the other half
             return None
+    measured = depth[rows, columns]
+    near = np.abs(measured - np.median(measured)) < prior.length + ODD_DEPTH_M
+    if not near.any():  # half of it lies far before the other half
+        return None
+    rows, columns = rows[near], columns[near]
     step = -(-len(rows) // MOST_POINTS)
     rows, columns = rows[::step], columns[::step]
     uv = np.stack([columns + left, rows + top], axis=1).astype(float)

@@ -53,6 +53,16 @@ def standing(x, y, yaw, size):
     return T
 
 
+def place(frame, label, box):
+    """Return the sightings of something that fills a box of left, top, right, bottom."""
+    left, top, right, bottom = box
+    mask = np.zeros((1, CAMERA.height, CAMERA.width), bool)
+    mask[0, top:bottom, left:right] = True
+    one, looks = np.ones(1, np.float32), np.zeros((1, 4), np.float32)
+    boxes = np.array([box], np.float32)
+    return place_sightings(frame, np.eye(4), [label], one, boxes, mask, looks, 0 * one)
+
+
 PALLET = (1.2, 0.8, 1.1)
 
 
@@ -109,13 +119,10 @@ def test_without_depth_nothing_is_placed():
 
 def test_a_strip_of_a_thing_that_is_all_edge_is_placed_by_its_depth():
     frame = looking_at(0, 5.0)
-    mask = np.zeros((1, CAMERA.height, CAMERA.width), bool)
-    mask[0, 40:42, 60:90] = True  # two rows show above what stands before it
-    box = np.array([[60, 40, 90, 42]], np.float32)
-    one = np.ones(1, np.float32)
-    (seen,) = place_sightings(
-        frame, np.eye(4), ["roll_cage"], one, box, mask, np.zeros((1, 4), np.float32), 0 * one
-    )
+    depth = frame.depth.copy()
+    depth[42:] = 3.0
+    # Two rows show above what stands before it.
+    (seen,) = place(replace(frame, depth=depth), "roll_cage", (60, 40, 90, 42))
     assert seen.position[0] == pytest.approx(5.0, abs=0.5), "at its depth, half a cage behind it"
     assert np.sqrt(np.linalg.eigvalsh(seen.covariance[:2, :2])[-1]) < 0.5
 
@@ -124,20 +131,7 @@ def test_pixels_of_which_half_lie_far_before_the_rest_place_nothing_by_depth():
     frame = looking_at(0, 5.0)
     depth = frame.depth.copy()
     depth[40, :] = 1.0
-    mask = np.zeros((1, CAMERA.height, CAMERA.width), bool)
-    mask[0, 40:42, 60:90] = True
-    box = np.array([[60, 40, 90, 42]], np.float32)
-    one = np.ones(1, np.float32)
-    seen = place_sightings(
-        replace(frame, depth=depth),
-        np.eye(4),
-        ["cone"],
-        one,
-        box,
-        mask,
-        np.zeros((1, 4), np.float32),
-        0 * one,
-    )
+    seen = place(replace(frame, depth=depth), "cone", (60, 40, 90, 42))
     assert all(s.covariance[:2, :2].max() > 0.2**2 for s in seen)
 
 
@@ -156,26 +150,53 @@ def test_what_goes_on_beyond_the_image_is_placed_beyond_its_edge(side):
 def test_a_long_thing_with_something_before_its_top_is_not_placed_by_how_high_it_seems():
     frame = looking_at(0, None)
     depth = np.zeros((CAMERA.height, CAMERA.width), np.float32)
-    mask = np.zeros((1, CAMERA.height, CAMERA.width), bool)
-    mask[0, 46:56, 70:90] = True  # its lower edge is hidden
     depth[57:, :] = 3.0
-    box = np.array([[70, 46, 90, 56]], np.float32)
-    one = np.ones(1, np.float32)
 
     def sigma(depth):
-        (seen,) = place_sightings(
-            replace(frame, depth=depth),
-            np.eye(4),
-            ["forklift"],
-            one,
-            box,
-            mask,
-            np.zeros((1, 4), np.float32),
-            0 * one,
-        )
+        # Its lower edge is hidden.
+        (seen,) = place(replace(frame, depth=depth), "forklift", (70, 46, 90, 56))
         return float(np.sqrt(np.linalg.eigvalsh(seen.covariance[:2, :2])[-1]))
 
     open_above = sigma(depth)
     shelf = depth.copy()
     shelf[:46, :] = 3.0
     assert sigma(shelf) > 1.5 * open_above
+
+
+def test_a_few_pixels_of_what_stands_before_a_far_thing_do_not_place_it():
+    depth = np.zeros((CAMERA.height, CAMERA.width), np.float32)
+    depth[40:, 60:67] = 3.0  # a post, in the left fifth of its box
+    seen = place(replace(looking_at(0, None), depth=depth), "pallet", (60, 52, 90, 68))
+    assert all(s.position[0] > 5 for s in seen)
+
+
+@pytest.mark.parametrize(("moving", "metres"), [(0.0, None), (1.0, 3.0)])
+def test_what_floats_is_not_where_depth_says_unless_it_is_lifted(moving, metres):
+    # A beam across the view at 3 m, before a thing that depth does not reach.
+    depth = np.zeros((CAMERA.height, CAMERA.width), np.float32)
+    depth[40:56, :] = 3.0
+    frame = replace(looking_at(0, None), depth=depth)
+    mask = np.zeros((1, CAMERA.height, CAMERA.width), bool)
+    mask[0, 40:56, 60:90] = True
+    seen = place_sightings(
+        frame,
+        np.eye(4),
+        ["pallet"],
+        np.ones(1, np.float32),
+        np.array([[60, 40, 90, 56]], np.float32),
+        mask,
+        np.zeros((1, 4), np.float32),
+        np.full(1, moving, np.float32),
+    )
+    if metres is None:
+        assert all(np.sqrt(s.covariance[:2, :2].max()) > 1 for s in seen)
+    else:
+        assert seen[0].position[0] == pytest.approx(metres + 0.5, abs=0.3)
+
+
+def test_what_lies_far_behind_the_rest_does_not_stretch_a_thing():
+    depth = np.full((CAMERA.height, CAMERA.width), 3.0, np.float32)
+    depth[:, 84:] = 8.0  # a tenth of its mask shows the wall
+    (seen,) = place(replace(looking_at(0, None), depth=depth), "box", (60, 90, 87, 118))
+    assert seen.position[0] == pytest.approx(3.2, abs=0.3)
+    assert seen.size[:2].max() < 0.8

@@ -86,11 +86,11 @@ def test_what_flickers_for_single_images_never_appears():
     assert watch.events == []
 
 
-def test_of_what_may_be_anywhere_is_told_late():
-    watch = Watch().see(sighting(variance=4.0), times=LONG_ENOUGH)
-    assert watch.events == []
-    watch.see(sighting(), times=2)
-    assert watch.kinds == [APPEARED]
+def test_of_what_may_be_anywhere_is_told_at_once_and_believed_less():
+    (far,) = Watch().see(sighting(variance=4.0), times=3).events
+    (near,) = Watch().see(sighting(), times=3).events
+    assert (far.type, far.stamp_ns) == (APPEARED, near.stamp_ns)
+    assert far.confidence < 0.3 < 0.9 < near.confidence
 
 
 # Staying -----------------------------------------------------------------------------------------
@@ -242,6 +242,36 @@ def test_a_short_stop_is_none():
 # The map moves -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("rate", [5, 10, 30])
+def test_how_soon_motion_is_believed_does_not_depend_on_the_rate_of_images(rate):
+    memory = WorkingMemory()
+
+    def motion(moving, images):
+        nonlocal stamp_s
+        for _ in range(images):
+            stamp_s += 1 / rate
+            seen = sighting((3, 0, 0.5), "person", moving=moving)
+            memory.update(looking_at(stamp_s, 9.0), AT_ORIGIN, [seen])
+        (thing,) = memory.map.objects.values()
+        return thing.motion
+
+    stamp_s = 0.0
+    assert motion(1.0, 3 * rate) == pytest.approx(4.0)
+    # What was believed to move surely rests after two fifths of a second.
+    assert motion(0.02, 2 * rate // 5) == pytest.approx(-4.0, abs=1.9)
+
+
+def test_called_another_class_for_once_a_thing_stays_where_it_is():
+    watch = Watch().see(sighting((4, 0, 0.5), "pallet"), times=LONG_ENOUGH)
+    # A box is put down 0.3 m before the middle of a pallet, and seems surer.
+    watch.see(sighting((3.7, 0, 0.5), "box", variance=0.001))
+    (thing,) = watch.objects
+    assert thing.label == "pallet"
+    np.testing.assert_allclose(thing.position[:2], (4, 0), atol=0.05)
+    np.testing.assert_allclose(thing.size, 0.4)
+    assert watch.kinds == [APPEARED]
+
+
 def test_a_correction_of_the_map_makes_no_duplicate_and_no_event():
     """The robot has drifted by 2 m when it comes back; SLAM closes the loop."""
     watch = Watch().see(sighting(), times=5, T_map_odom=np.eye(4))
@@ -305,6 +335,21 @@ def test_confidence_is_less_where_the_place_is_less_sure():
     rough = Watch().see(sighting(variance=0.2), times=5)
     assert [near.kinds, rough.kinds] == [[APPEARED], [APPEARED]]
     assert near.events[0].confidence > rough.events[0].confidence + 0.05
+
+
+def test_what_may_be_anywhere_has_not_left_a_corridor():
+    watch = Watch(MemoryConfig(paths=(AISLE,)))
+    watch.see(sighting((3, 0, 0.5), "pallet"), times=LONG_ENOUGH)
+    assert watch.kinds[-1] is BLOCKED
+    for i in range(6):
+        watch.see(sighting((3, 0.1 * i, 0.5), "pallet", moving=1.0))
+    watch.see(times=20, depth=1.0)  # hidden, it goes on somewhere
+    watch.see(sighting((3, 1.5, 0.5), "pallet", variance=25.0, moving=1.0))
+    (thing,) = watch.objects
+    assert thing.sigma > 1.5
+    assert CLEARED not in watch.kinds
+    watch.see(sighting((3, 1.5, 0.5), "pallet", moving=1.0))
+    assert watch.kinds[-1] is CLEARED
 
 
 def test_what_stands_beside_a_corridor_does_not_block_it():
