@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from pervformer_ros.frame import NANOSECONDS
 from pervformer_ros.geometry import Array
 from pervformer_ros.memory.belief import confidence, place_belief
 from pervformer_ros.memory.classes import prior_of
@@ -27,8 +26,9 @@ REST_S, BELIEVE_S = 0.35, 0.5
 # home must have been known to the last, metres.
 DEVIATIONS, LENGTH_SHARE = 2.0, 0.15
 SURE_PLACE_M = 0.35
-# Log-odds from which motion is believed to begin.
-SETS_OFF = 1.5
+# Log-odds from which motion is believed to begin, and seconds after which it has begun wherever the
+# thing seems to be.
+SETS_OFF, SETS_OFF_S = 1.5, 0.8
 # An agent is within this much of touching (metres), and about as fast (metres per second).
 TOUCH_M, SAME_SPEED = 0.6, 0.5
 LEAST_TOGETHER = 3
@@ -91,7 +91,6 @@ class Changes:
         stamp_ns: int,
         events: list[Event],
     ) -> None:
-        thing.resting_since_ns = None
         if thing.in_motion:
             return
         if not thing.has_home:
@@ -105,6 +104,8 @@ class Changes:
             goes = speed > SETTING_OFF_SPEED and away - 0.5 * unsure > NOTICEABLE
         else:
             goes = speed > max(SETTING_OFF_SPEED, SPEED_SIGMAS * doubt) and away > NOTICEABLE
+        # What cannot turn on the spot has set off once it has moved for long enough.
+        goes = goes or (not thing.prior.turns and thing.same_s(stamp_ns) > SETS_OFF_S)
         if thing.motion < SETS_OFF or not (goes or away - unsure > SET_OFF_M):
             return
         thing.in_motion = True
@@ -120,9 +121,7 @@ class Changes:
         stamp_ns: int,
         events: list[Event],
     ) -> None:
-        if thing.resting_since_ns is None or thing.resting_since_ns > stamp_ns:
-            thing.resting_since_ns = stamp_ns
-        rested_s = (stamp_ns - thing.resting_since_ns) / NANOSECONDS
+        rested_s = thing.same_s(stamp_ns)
         agent = _agent(thing, known)
         if thing.in_motion:
             if rested_s < REST_S:

@@ -13,6 +13,7 @@ class ClassPrior:
     tallest: metres, of all there are.
     speed: metres per second, the fastest it moves or is moved.
     moves_alone: it needs nobody to move it.
+    turns: it may turn on the spot.
     carries: it may be the cause that other things move.
     ragged: metres by which its middle may lie beside that of a box that fits what is seen of it.
     """
@@ -23,13 +24,16 @@ class ClassPrior:
     tallest: float
     speed: float
     moves_alone: bool = False
+    turns: bool = False
     carries: bool = False
     ragged: float = 0.0
 
 
 UNKNOWN = ClassPrior(0.6, 0.6, 0.8, 3.0, 1.5)
 PRIORS = {
-    "person": ClassPrior(0.5, 0.5, 1.75, 2.05, 1.8, moves_alone=True, carries=True, ragged=0.08),
+    "person": ClassPrior(
+        0.5, 0.5, 1.75, 2.05, 1.8, moves_alone=True, turns=True, carries=True, ragged=0.08
+    ),
     # Without most of its forks, which are low, thin, and often under a load.
     "forklift": ClassPrior(2.5, 1.1, 2.2, 2.5, 2.2, moves_alone=True, carries=True, ragged=0.25),
     "pallet_jack": ClassPrior(1.7, 0.55, 1.2, 1.4, 1.8, carries=True, ragged=0.15),
@@ -38,7 +42,7 @@ PRIORS = {
     "box": ClassPrior(0.55, 0.4, 0.37, 1.0, 1.8),
     "roll_cage": ClassPrior(0.82, 0.7, 1.67, 2.0, 1.8),
     "cone": ClassPrior(0.36, 0.36, 0.62, 1.0, 1.8),
-    "robot": ClassPrior(0.92, 0.62, 0.45, 1.6, 1.8, moves_alone=True, carries=True),
+    "robot": ClassPrior(0.92, 0.62, 0.45, 1.6, 1.8, moves_alone=True, turns=True, carries=True),
 }
 
 

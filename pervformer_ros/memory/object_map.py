@@ -17,6 +17,7 @@ from pervformer_ros.memory.association import (
 )
 from pervformer_ros.memory.drift import Drift
 from pervformer_ros.memory.objects import (
+    BREAK_S,
     SEEN_THROUGH,
     ObjectState,
     Sighting,
@@ -32,8 +33,6 @@ SURE = 0.35
 FAINT_OVERLAP = 0.4
 # A place is looked past where this share of it is in view, and this share of that looked through.
 IN_VIEW, LOOKED_THROUGH = 0.5, 0.8
-# A thing that was not seen for so long may have moved meanwhile, seconds.
-OUT_OF_SIGHT_S = 0.5
 # Two detections of one thing overlap this much in the image and are this near in space (metres).
 TWICE_OVERLAP, TWICE_M = 0.75, 0.6
 # Two objects are one where their middles are nearer than this share of the smaller one's width.
@@ -223,7 +222,7 @@ class ObjectMap:
         What is within the drift is put down to that, and its home goes with it.
         """
         thing.covariance[:2, :2] += sigma**2 * np.eye(2)
-        if thing.moving or thing.unseen_s(stamp_ns) < OUT_OF_SIGHT_S:
+        if thing.moving or thing.unseen_s(stamp_ns) < BREAK_S:
             return
         offset = (sighting.position - thing.position)[:2]
         distance = float(np.linalg.norm(offset))
@@ -303,7 +302,7 @@ class ObjectMap:
         known.velocity, known.motion = other.velocity, other.motion
         known.heading, known.box, known.size = other.heading, other.box, other.size
         known.last_seen_ns, known.odometer = other.last_seen_ns, other.odometer
-        known.resting_since_ns = other.resting_since_ns
+        known.same_since_ns = other.same_since_ns
         known.probe, known.missed = other.probe, 0
         known.announced = known.announced or other.announced
         known.existence = max(known.existence, other.existence)

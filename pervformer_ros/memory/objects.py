@@ -29,6 +29,8 @@ LEAST_EXISTENCE, MOST_EXISTENCE = -4.0, 4.0
 # Motion as log-odds: what is said of it counts so often, is forgotten within this time (seconds), a
 # first sighting counts as an image of this length (seconds), and no more than this is believed.
 MOTION_WORTH, MOTION_S, FIRST_S, MOST_MOTION = 2.0, 0.23, 1 / 15, 4.0
+# Seconds: what was not seen for longer may have done something else meanwhile.
+BREAK_S = 0.5
 # Metres: what is no farther from its home than this has not left it yet.
 HOME_M = 0.12
 # How much one more sighting changes what a thing is thought to look like.
@@ -81,7 +83,7 @@ class WorldObject:
     home: (3,) where it was last known to rest, NaN where that was never seen; home_sigma: metres.
     confirmed, announced: it is certain; it was told of.
     in_motion: it was last seen in motion, and that was told.
-    resting_since_ns: since when it has been seen at rest without a break, None = it is not.
+    same_since_ns: since when it has been seen without a break to rest, or to move.
     agents: in how many images which other object took it along since it last rested.
     """
 
@@ -96,6 +98,7 @@ class WorldObject:
     embedding: NDArray[np.float32]
     first_seen_ns: int
     last_seen_ns: int
+    same_since_ns: int
     velocity: Array = field(default_factory=lambda: np.zeros(3))
     heading: float = 0.0
     odometer: float = 0.0
@@ -109,7 +112,6 @@ class WorldObject:
     home: Array = field(default_factory=lambda: np.full(3, np.nan))
     home_sigma: float = 0.0
     in_motion: bool = False
-    resting_since_ns: int | None = None
     agents: dict[int, int] = field(default_factory=dict)
 
     @classmethod
@@ -132,6 +134,7 @@ class WorldObject:
             last_seen_ns=stamp_ns,
             heading=sighting.heading,
             odometer=odometer,
+            same_since_ns=stamp_ns,
             sightings=0,
         )
         thing._take_note(sighting, stamp_ns, odometer)
@@ -259,6 +262,10 @@ class WorldObject:
         """Return for how long it has not been seen, seconds; 0 where clocks disagree."""
         return max(0, stamp_ns - self.last_seen_ns) / NANOSECONDS
 
+    def same_s(self, stamp_ns: int) -> float:
+        """Return for how long it has been seen to rest, or to move; 0 where clocks disagree."""
+        return max(0, stamp_ns - self.same_since_ns) / NANOSECONDS
+
     def _stand_still(self) -> None:
         self.velocity = np.zeros(3)
         P = self.covariance
@@ -276,9 +283,12 @@ class WorldObject:
         self.look(SEEN * (0.4 + 0.6 * sighting.score))
         p = np.clip(sighting.motion_probability, 0.02, 0.98)
         said = float(np.log(p / (1 - p)))
-        kept = np.exp(-(self.unseen_s(stamp_ns) if self.sightings else FIRST_S) / MOTION_S)
+        was_moving, gap_s = self.moving, self.unseen_s(stamp_ns)
+        kept = np.exp(-(gap_s if self.sightings else FIRST_S) / MOTION_S)
         motion = kept * self.motion + (1 - kept) * MOTION_WORTH * said
         self.motion = float(np.clip(motion, -MOST_MOTION, MOST_MOTION))
+        if self.moving != was_moving or gap_s > BREAK_S or self.same_since_ns > stamp_ns:
+            self.same_since_ns = stamp_ns
         if len(sighting.embedding) == len(self.embedding):
             gain = max(LOOKS_GAIN, 1 / (1 + self.sightings))
             looks = (1 - gain) * self.embedding + gain * sighting.embedding

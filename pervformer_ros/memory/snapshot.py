@@ -21,7 +21,7 @@ from pervformer_ros.memory.events import Event, EventType
 from pervformer_ros.memory.objects import ObjectState, WorldObject
 from pervformer_ros.memory.working_memory import WorkingMemory
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 class SnapshotError(ValueError):
@@ -84,7 +84,6 @@ class Snapshot:
             if thing.state is not ObjectState.GONE:
                 thing.state = ObjectState.REMEMBERED
             thing.missed = max(thing.missed, 1)
-            thing.resting_since_ns = None
             thing.shift(T)
         memory.map.restore(objects, self.next_id, self.odometer)
         memory.map.looks = deepcopy(self.looks)

@@ -261,6 +261,21 @@ def test_how_soon_motion_is_believed_does_not_depend_on_the_rate_of_images(rate)
     assert motion(0.02, 2 * rate // 5) == pytest.approx(-4.0, abs=1.9)
 
 
+@pytest.mark.parametrize(("label", "told"), [("pallet", [STARTED]), ("person", [])])
+def test_what_cannot_turn_on_the_spot_has_set_off_when_it_moves_for_long(label, told):
+    watch = Watch().see(sighting((4, 0, 0.5), label), times=LONG_ENOUGH)
+    watch.see(sighting((4.05, 0, 0.5), label, moving=1.0), times=12)
+    assert watch.kinds == [APPEARED, *told]
+
+
+def test_how_long_a_thing_has_rested_begins_anew_when_it_was_out_of_sight():
+    watch = Watch().see(sighting(), times=LONG_ENOUGH).see(times=4, depth=1.0).see(sighting())
+    (thing,) = watch.objects
+    assert thing.same_s(watch.images * SECOND // 10) == pytest.approx(1.5)
+    watch.see(times=5, depth=1.0).see(sighting(), times=3)
+    assert thing.same_s(watch.images * SECOND // 10) == pytest.approx(0.3)
+
+
 def test_called_another_class_for_once_a_thing_stays_where_it_is():
     watch = Watch().see(sighting((4, 0, 0.5), "pallet"), times=LONG_ENOUGH)
     # A box is put down 0.3 m before the middle of a pallet, and seems surer.
