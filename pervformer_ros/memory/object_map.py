@@ -28,7 +28,7 @@ from pervformer_ros.memory.visibility import look_at
 # Belief from which a thing counts, as log-odds; a doubtful one loses this with every image
 # that does not show it, and is dropped after so many.
 CONFIRMED, DOUBT, PATIENCE = 1.5, -0.3, 4
-SURE = 0.35
+SURE = 0.3
 # A faint sighting overlaps a thing's last box by more than this, and no surer sighting by as much.
 FAINT_OVERLAP = 0.4
 # A place is looked past where this share of it is in view, and this share of that looked through.
@@ -39,8 +39,9 @@ TWICE_OVERLAP, TWICE_M = 0.75, 0.6
 ONE_WITHIN = 0.5
 # A doubt about a place of more deviations than this is no longer the same place.
 SAME_PLACE_SIGMAS, SAME_PLACE_M = 2.5, 0.3
-# Metres over which the error of odometry is about the same.
-DRIFT_REACH_M = 15.0
+# Metres over which the error of odometry is about the same, and to which the place of a thing must
+# be known for it to show that error: else it shows its own.
+DRIFT_REACH_M, FIXED_M = 15.0, 0.15
 # No more pairs than these are needed from one image to learn what looks are worth.
 MOST_PAIRS = 20
 
@@ -199,12 +200,12 @@ class ObjectMap:
             if i not in matched:
                 thing.miss()
                 continue
-            before = thing.position
+            before, was_sure = thing.position, thing.sigma < FIXED_M
             self._meet_again(thing, matched[i], float(sigma[i]), stamp_ns)
             then = thing.odometer
             thing.merge(matched[i], stamp_ns, self.drift.odometer)
             sighted.append(thing)
-            if thing.confirmed and not thing.moving and not thing.in_motion:
+            if was_sure and thing.confirmed and not thing.moving and not thing.in_motion:
                 moved.append((thing, thing.position - before, then))
         self._carry_along(moved)
         for sighting in new:

@@ -23,6 +23,9 @@ SET_OFF_SPEED = 0.8
 BIAS_SIGMA = 0.05
 # The share of a sighting's variance that is the same in all views of the kind.
 REPEATED = 0.7
+# A sighting of so many times a resting thing's own variance says nothing of its place: repeated,
+# what it has wrong would draw the thing away bit by bit.
+VAGUE = 4.0
 # Existence as log-odds: what one sighting and one look through the empty place are worth.
 SEEN, SEEN_THROUGH = 1.2, -0.8
 LEAST_EXISTENCE, MOST_EXISTENCE = -4.0, 4.0
@@ -202,29 +205,14 @@ class WorldObject:
             P[:3, :3] += WANDER**2 * seconds * np.eye(3)
 
     def merge(self, sighting: Sighting, stamp_ns: int, odometer: float) -> None:
-        """Take in one more sighting: a Kalman update of position and velocity."""
+        """Take in one more sighting."""
         if not self.moving:
             self._stand_still()
         # Called another class, it was put down half of that class's size behind the faces seen.
-        other = sighting.label != self.label
         beside = 0.5 * abs(self.prior.length - prior_of(sighting.label).length)
         said = sighting.covariance + beside**2 * np.diag([1.0, 1.0, 0.0])
-        P = self.covariance
-        S = P[:3, :3] + said
-        gain = P[:, :3] @ np.linalg.inv(S)
-        change = gain @ (sighting.position - self.position)
-        self.position = self.position + change[:3]
-        self.velocity = self.velocity + change[3:]
-        self.covariance = P - gain @ P[:3]
-        # What one view has wrong the next one has, too: repeating it makes nothing surer.
-        least = min(float(P[:2, :2].trace()), REPEATED * float(said[:2, :2].trace()))
-        left = float(self.covariance[:2, :2].trace())
-        if left < least:
-            self.covariance[:2, :2] *= least / max(left, 1e-9)
-        if not other:
-            share = float(np.clip(gain[:2, :2].trace() / 2, 0.02, 1.0))
-            self.size = self.size + share * (sighting.size - self.size)
-            self._turn(sighting.heading, share)
+        if self.moving or said[:2, :2].trace() < VAGUE * self.covariance[:2, :2].trace():
+            self._locate(sighting, said)
         self._take_note(sighting, stamp_ns, odometer)
 
     def copy(self) -> "WorldObject":
@@ -271,6 +259,24 @@ class WorldObject:
         P = self.covariance
         P[:3, 3:] = P[3:, :3] = 0.0
         P[3:, 3:] = SET_OFF_SPEED**2 * np.diag([1.0, 1.0, 0.01])
+
+    def _locate(self, sighting: Sighting, said: Array) -> None:
+        """Update position and velocity by a sighting of covariance (3, 3), as Kalman does."""
+        P = self.covariance
+        gain = P[:, :3] @ np.linalg.inv(P[:3, :3] + said)
+        change = gain @ (sighting.position - self.position)
+        self.position = self.position + change[:3]
+        self.velocity = self.velocity + change[3:]
+        self.covariance = P - gain @ P[:3]
+        # What one view has wrong the next one has, too: repeating it makes nothing surer.
+        least = min(float(P[:2, :2].trace()), REPEATED * float(said[:2, :2].trace()))
+        left = float(self.covariance[:2, :2].trace())
+        if left < least:
+            self.covariance[:2, :2] *= least / max(left, 1e-9)
+        if sighting.label == self.label:
+            share = float(np.clip(gain[:2, :2].trace() / 2, 0.02, 1.0))
+            self.size = self.size + share * (sighting.size - self.size)
+            self._turn(sighting.heading, share)
 
     def _turn(self, heading: float, share: float) -> None:
         """Turn towards a heading, of which half turns mean nothing."""

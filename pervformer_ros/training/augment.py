@@ -13,7 +13,7 @@ from pervformer_ros.training.paint import Paint, draw_paint
 
 Floats = NDArray[np.float32]
 
-PLAIN = 0.6  # share of streams that stay as the simulator's camera gave them
+PLAIN = 0.45  # share of streams that stay as the simulator's camera gave them
 # Of the others, shares of those
 NO_DEPTH = 0.2  # without depth,
 GREY = 0.08  # without colour,

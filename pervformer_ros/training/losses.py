@@ -29,7 +29,7 @@ SELDOM = {"pallet_jack": 1.5, "box": 1.5, "cone": 1.5, "robot": 1.5}
 NOTHING = 0.75  # what all that is no object counts for, against the objects
 
 WEIGHTS = {
-    "heat": 3.0, "box": 2.0, "mask": 0.5, "identity": 0.3, "motion": 0.8, "keypoint": 0.5,
+    "heat": 3.0, "box": 2.0, "mask": 0.5, "identity": 0.3, "motion": 1.2, "keypoint": 0.5,
     "descriptor": 0.5, "place": 0.2, "presence": 1.0, "visible": 0.5, "category": 0.5,
     "pointing": 0.5, "probe_box": 2.0, "position": 1.0, "probe_motion": 0.5,
 }  # fmt: skip

@@ -276,6 +276,14 @@ def test_how_long_a_thing_has_rested_begins_anew_when_it_was_out_of_sight():
     assert thing.same_s(watch.images * SECOND // 10) == pytest.approx(0.3)
 
 
+def test_what_is_seen_vaguely_again_and_again_stays_where_it_was_seen_well():
+    watch = Watch().see(sighting((4, 0, 0.5), "pallet"), times=LONG_ENOUGH)
+    watch.see(sighting((4.6, 0, 0.5), "pallet", variance=0.5), times=50)
+    (thing,) = watch.objects
+    np.testing.assert_allclose(thing.position[:2], (4, 0), atol=0.05)
+    assert watch.kinds == [APPEARED]
+
+
 def test_called_another_class_for_once_a_thing_stays_where_it_is():
     watch = Watch().see(sighting((4, 0, 0.5), "pallet"), times=LONG_ENOUGH)
     # A box is put down 0.3 m before the middle of a pallet, and seems surer.
@@ -313,6 +321,19 @@ def test_drift_of_odometry_alone_is_not_taken_for_motion():
     watch.see(*seen, T_odom_base=drifted, times=2 * LONG_ENOUGH)
     assert watch.kinds == [APPEARED] * 3
     assert len(watch.objects) == 3
+
+
+def test_what_becomes_surer_of_its_own_place_drags_nothing_along():
+    watch = Watch().see(sighting((2, 0, 0.5)), times=LONG_ENOUGH)
+    (box,) = watch.objects
+    for i in range(20):  # the robot drives on, and sees better and better where a pallet stands
+        x, variance = (6, 1.0) if i < 10 else (5, 0.01)
+        seen = sighting((x, 1, 0.5), "pallet", variance=variance)
+        T = np.eye(4)
+        T[0, 3] = 0.05 * i
+        watch.see(seen, depth=1.0, T_odom_base=T)
+    there = next(o for o in watch.objects if o.id == box.id)
+    np.testing.assert_allclose(there.position[:2], (2, 0), atol=0.1)
 
 
 # Corridors ---------------------------------------------------------------------------------------
