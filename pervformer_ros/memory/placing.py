@@ -45,8 +45,9 @@ TOP_SHARE = 0.15
 NARROW_M = 1.0
 # Depth above a box that is nearer than this share of a distance hides the top of what is there.
 NEARER = 0.85
-# What stands before a thing is nearer by this (metres) along so much of a side of its box.
-BEFORE_M, BESIDE = 0.4, 0.4
+# What stands before a thing is nearer by this (metres) along so much of a side of its box, or of
+# its lower edge.
+BEFORE_M, BESIDE, UNDER = 0.4, 0.4, 0.3
 # Directions more alike than this (cosine) are the same side of a thing.
 ACROSS = 0.5
 
@@ -195,17 +196,17 @@ def _by_surface(
 ) -> tuple[Array, Array, Array, float] | None:
     """Place a thing by the points (K, 3) that show it; None where they cannot be of it."""
     world = transform_points(T_odom_camera, points)
-    cut = _cut_side(frame, T_odom_camera, box, float(np.median(points[:, 2])))
-    found = fit_footprint(world[:, :2], T_odom_camera[:2, 3], prior, cut)
+    distance = float(np.median(points[:, 2]))
     low, high = np.percentile(world[:, 2], (2, 98))
     if box[1] < 2:  # its top is above the image
         high = max(high, floor + prior.height)
     stands = box[3] > frame.camera.height - 2 or low < floor + 0.3
-    distance = float(np.median(points[:, 2]))
     if stands:
         low = floor
     elif not lifted and not _hidden_below(frame, box, distance):
         return None  # nothing floats: this is something that stands before it
+    cut = _cut_side(frame, T_odom_camera, box, distance)
+    found = fit_footprint(world[:, :2], T_odom_camera[:2, 3], prior, cut)
     size = np.array([*found.size, max(high - low, 0.05)])
     position = np.array([*found.middle, (low + high) / 2])
     covariance = np.zeros((3, 3))
@@ -229,9 +230,7 @@ def _cut_side(
     rows = frame.depth[top:bottom]
 
     def hides(columns: slice) -> bool:
-        beside = rows[:, columns]
-        nearer = (beside > 0) & (beside < distance - BEFORE_M)
-        return beside.size > 0 and float(nearer.mean()) > BESIDE
+        return _share_nearer(rows[:, columns], distance - BEFORE_M) > BESIDE
 
     left = first < 2 or hides(slice(max(first - 4, 0), max(first - 1, 0)))
     right = last > frame.camera.width - 2 or hides(slice(last + 1, last + 4))
@@ -333,15 +332,12 @@ def _hidden_above(frame: Frame, box: NDArray[np.float32], distance: float) -> bo
     left, top, right = (round(float(v)) for v in box[:3])
     third = (right - left) // 3  # a head is above the middle
     above = frame.depth[max(top - 4, 0) : max(top - 1, 0), left + third : right - third]
-    return above.size > 0 and float(((above > 0) & (above < NEARER * distance)).mean()) > 0.5
+    return _share_nearer(above, NEARER * distance) > 0.5
 
 
 def _hidden_below(frame: Frame, box: NDArray[np.float32], distance: float) -> bool:
     """Return whether something nearer than a distance begins where a box ends."""
-    assert frame.depth is not None
-    left, _, right, bottom = (round(float(v)) for v in box)
-    below = frame.depth[bottom + 1 : bottom + 4, left:right]
-    return below.size > 0 and float(((below > 0) & (below < distance - BEFORE_M)).mean()) > 0.3
+    return _share_nearer(_below(frame, box), distance - BEFORE_M) > UNDER
 
 
 def _beyond_depth(frame: Frame, box: NDArray[np.float32], distance: float) -> bool:
@@ -352,9 +348,20 @@ def _beyond_depth(frame: Frame, box: NDArray[np.float32], distance: float) -> bo
     assert frame.depth is not None
     left, top, right, bottom = (round(float(v)) for v in box)
     inside = frame.depth[top:bottom, left:right]
-    below = frame.depth[bottom + 1 : bottom + 4, left:right]
-    before = float(((below > 0) & (below < NEARER * distance)).mean()) if below.size else 0.0
+    before = _share_nearer(_below(frame, box), NEARER * distance)
     return inside.size > 0 and float((inside == 0).mean()) > 0.6 and before < 0.5
+
+
+def _below(frame: Frame, box: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the depth of the rows just below a box."""
+    assert frame.depth is not None
+    left, _, right, bottom = (round(float(v)) for v in box)
+    return frame.depth[bottom + 1 : bottom + 4, left:right]
+
+
+def _share_nearer(depth: NDArray[np.float32], distance: float) -> float:
+    """Return which share of some depth is measured and nearer than a distance, 0 of nothing."""
+    return float(((depth > 0) & (depth < distance)).mean()) if depth.size else 0.0
 
 
 def _surface(

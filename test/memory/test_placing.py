@@ -53,14 +53,14 @@ def standing(x, y, yaw, size):
     return T
 
 
-def place(frame, label, box):
+def place(frame, label, box, moving=0.0):
     """Return the sightings of something that fills a box of left, top, right, bottom."""
     left, top, right, bottom = box
     mask = np.zeros((1, CAMERA.height, CAMERA.width), bool)
     mask[0, top:bottom, left:right] = True
     one, looks = np.ones(1, np.float32), np.zeros((1, 4), np.float32)
     boxes = np.array([box], np.float32)
-    return place_sightings(frame, np.eye(4), [label], one, boxes, mask, looks, 0 * one)
+    return place_sightings(frame, np.eye(4), [label], one, boxes, mask, looks, moving * one)
 
 
 PALLET = (1.2, 0.8, 1.1)
@@ -176,18 +176,7 @@ def test_what_floats_is_not_where_depth_says_unless_it_is_lifted(moving, metres)
     depth = np.zeros((CAMERA.height, CAMERA.width), np.float32)
     depth[40:56, :] = 3.0
     frame = replace(looking_at(0, None), depth=depth)
-    mask = np.zeros((1, CAMERA.height, CAMERA.width), bool)
-    mask[0, 40:56, 60:90] = True
-    seen = place_sightings(
-        frame,
-        np.eye(4),
-        ["pallet"],
-        np.ones(1, np.float32),
-        np.array([[60, 40, 90, 56]], np.float32),
-        mask,
-        np.zeros((1, 4), np.float32),
-        np.full(1, moving, np.float32),
-    )
+    seen = place(frame, "pallet", (60, 40, 90, 56), moving)
     if metres is None:
         assert all(np.sqrt(s.covariance[:2, :2].max()) > 1 for s in seen)
     else:

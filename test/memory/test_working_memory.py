@@ -239,9 +239,6 @@ def test_a_short_stop_is_none():
     assert watch.kinds == [APPEARED]
 
 
-# The map moves -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("rate", [5, 10, 30])
 def test_how_soon_motion_is_believed_does_not_depend_on_the_rate_of_images(rate):
     memory = WorkingMemory()
@@ -293,6 +290,9 @@ def test_called_another_class_for_once_a_thing_stays_where_it_is():
     np.testing.assert_allclose(thing.position[:2], (4, 0), atol=0.05)
     np.testing.assert_allclose(thing.size, 0.4)
     assert watch.kinds == [APPEARED]
+
+
+# The map moves -----------------------------------------------------------------------------------
 
 
 def test_a_correction_of_the_map_makes_no_duplicate_and_no_event():
