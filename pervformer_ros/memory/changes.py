@@ -13,8 +13,9 @@ from pervformer_ros.memory.classes import prior_of
 from pervformer_ros.memory.events import NOWHERE, Event, EventType
 from pervformer_ros.memory.objects import BIAS_SIGMA, WorldObject
 
-# Metres from its home from which a thing in motion has set off, and one at rest has moved.
-NOTICEABLE, RELOCATED = 0.12, 0.30
+# Metres from its home from which a thing in motion has set off, and one at rest has moved: who
+# turns on the spot, arms and all, seems to go half as far.
+NOTICEABLE, RELOCATED = 0.30, 0.30
 # Turning on the spot is motion, too: what sets off is as fast as this (metres per second), which is
 # more than so many deviations where its place is not sure; or it is this far away (metres).
 SETTING_OFF_SPEED, SPEED_SIGMAS, SET_OFF_M = 0.2, 2.0, 0.5
@@ -34,6 +35,8 @@ TOUCH_M, SAME_SPEED = 0.6, 0.5
 LEAST_TOGETHER = 3
 # Belief in what was not seen to happen, relative to what was.
 UNSEEN_BELIEF = 0.7
+# Nothing is told that is believed less than this: it waits until its place is known better.
+LEAST_TOLD = 0.2
 # Log-odds of motion below which a thing that was seen once rests where it is.
 SURELY_RESTS = -1.0
 # And how much less sure that place is than one that was seen for longer, metres.
@@ -48,7 +51,7 @@ class Changes:
         return [
             _weighed(_appear(thing, stamp_ns), thing, eye)
             for thing in sighted
-            if thing.confirmed and not thing.announced
+            if thing.confirmed and not thing.announced and _is_placed(thing, eye)
         ]
 
     def disappear(self, thing: WorldObject, stamp_ns: int) -> Event:
@@ -79,7 +82,7 @@ class Changes:
             if thing.moving:
                 self._note_agents(thing, certain)
                 self._moving(thing, known, stamp_ns, told)
-            else:
+            elif _is_placed(thing, eye):
                 self._resting(thing, known, stamp_ns, told)
             events += [_weighed(event, thing, eye) for event in told]
         return events
@@ -192,6 +195,12 @@ def _weighed(event: Event, thing: WorldObject, eye: Array) -> Event:
     away = float(np.linalg.norm((place - eye)[:2]))
     belief = event.confidence * place_belief(sigma, away)
     return replace(event, confidence=confidence(event.type, belief))
+
+
+def _is_placed(thing: WorldObject, eye: Array) -> bool:
+    """Return whether the place of a thing, seen from an eye (3,), is known well enough to tell."""
+    away = float(np.linalg.norm((thing.position - eye)[:2]))
+    return thing.score * place_belief(thing.sigma, away) >= LEAST_TOLD
 
 
 def _leads(other: WorldObject, thing: WorldObject) -> bool:

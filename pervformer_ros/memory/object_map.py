@@ -27,7 +27,7 @@ from pervformer_ros.memory.visibility import look_at
 
 # Belief from which a thing counts, as log-odds; a doubtful one loses this with every image
 # that does not show it, and is dropped after so many.
-CONFIRMED, DOUBT, PATIENCE = 1.5, -0.3, 4
+CONFIRMED, DOUBT, PATIENCE = 3.0, -0.3, 4
 SURE = 0.3
 # A faint sighting overlaps a thing's last box by more than this, and no surer sighting by as much.
 FAINT_OVERLAP = 0.4

@@ -191,9 +191,11 @@ class PervFormer(nn.Module):
 
     def _carry(self, percept: Percept, anew: Tensor, frame: VideoInput, position: Tensor) -> Tensor:
         """Return the positions (B, P, 3) of the probes' objects in one frame."""
-        gain = torch.sigmoid(percept.probe_gain.float()) * torch.sigmoid(percept.visible.float())
-        gain = gain.masked_fill(anew, 1.0)
+        seen = torch.sigmoid(percept.visible.float())
+        gain = (torch.sigmoid(percept.probe_gain.float()) * seen).masked_fill(anew, 1.0)
+        # Nobody knows how long what is out of sight goes on as it went: it is taken to rest.
         velocity, measured = percept.probe_velocity.float(), percept.probe_position.float()
+        velocity = velocity * seen[..., None]
         dt = frame.dt.float().clamp(min=0.0)
         return carry(measured, gain, velocity, frame.ego.float(), dt, position)
 

@@ -22,6 +22,9 @@ LEAST_PIXELS = 100  # an object that shows fewer is neither asked for nor held a
 FEWEST_PIXELS = 8  # below this nobody could tell
 HEAT_SPREAD = 0.54 / 6  # of a peak, in box sizes (TTFNet, https://arxiv.org/abs/1909.00700)
 LEAST_SPREAD = 0.5  # cells
+ASIDE = 0.25  # of the box: how far aside a peak goes for a cell that shows the object
+MOSTLY = 0.5  # part of a cell's pixels; more do not make it show the object any better
+OWN = 0.3  # part of a cell's pixels; of fewer the cell does not speak for the object
 EDGE = 0.05  # relative step of depth within a few pixels from which a corner is an outline
 WHOLE: Edges = (False, False, False, False)
 CORNERS = 0.008  # corners per pixel that are looked for, at most
@@ -33,7 +36,7 @@ class DenseTargets(NamedTuple):
     Arrays of one frame; in a batch, tensors with (B, T) before these axes.
     """
 
-    heat: Values  # float32 (C, h8, w8) in [0, 1], 1 at an object's centre
+    heat: Values  # float32 (C, h8, w8) in [0, 1], 1 at an object's peak
     heat_weight: Values  # float32 (h8, w8) 0 where it cannot be said
     box: Values  # float32 (4, h8, w8) left, top, right, bottom from the cell's centre, of the image
     box_weight: Values  # float32 (h8, w8) sums to 1 over each object
@@ -55,6 +58,10 @@ def dense_targets(
     cut: Edges = WHOLE,
 ) -> DenseTargets:
     """Return the targets of a frame.
+
+    An object's peak is at the cell nearest the middle of its box that shows the object itself: of
+    what has forks, or is seen past other things, the middle may show something else, and nobody can
+    tell from there what it is.
 
     What an edge of the window cuts off is neither asked for nor held against the model: nobody
     could tell how far it goes on.
@@ -98,13 +105,13 @@ def dense_targets(
             continue
         middle, size = (edges[:2] + edges[2:]) / 2, edges[2:] - edges[:2]
         spread = np.maximum(HEAT_SPREAD * size * (columns, rows), LEAST_SPREAD)
-        peak = np.minimum((middle * (columns, rows)).astype(int), (columns - 1, rows - 1))
-        gauss = np.exp(
-            -0.5 * ((np.arange(columns) - peak[0]) / spread[0]) ** 2
-            - 0.5 * (((np.arange(rows) - peak[1]) / spread[1]) ** 2)[:, None]
-        ).astype(np.float32)
+        own = np.minimum(_shrink((shown == i + 1).astype(np.float32), FINE), MOSTLY)
+        cell_of_middle = np.floor(middle * (columns, rows))
+        near = _bell(own.shape, cell_of_middle, ASIDE * size * (columns, rows))
+        row, column = np.unravel_index(np.argmax(own * near), own.shape)
+        gauss = _bell(own.shape, (column, row), spread)
         np.maximum(heat[recording.classes[i]], gauss, out=heat[recording.classes[i]])
-        region = gauss > 0.3
+        region = (gauss > 0.3) & (own >= min(OWN, own[row, column]))
         box[:, region] = np.stack(
             np.broadcast_arrays(x - edges[0], y - edges[1], edges[2] - x, edges[3] - y)
         )[:, region]
@@ -158,6 +165,14 @@ def _is_cut(place: tuple[slice, slice], shape: tuple[int, int], cut: Edges) -> b
     (down, across), (height, width) = place, shape
     reached = across.start == 0, down.start == 0, across.stop == width, down.stop == height
     return any(a and b for a, b in zip(reached, cut, strict=True))
+
+
+def _bell(shape: tuple[int, int], middle: Values, spread: Values) -> Floats:
+    """Return a Gaussian (h8, w8) that is 1 at a cell, of the widths across and down."""
+    rows, columns = shape
+    across = ((np.arange(columns) - middle[0]) / spread[0]) ** 2
+    down = ((np.arange(rows) - middle[1]) / spread[1]) ** 2
+    return np.exp(-0.5 * (across + down[:, None])).astype(np.float32)
 
 
 def _shrink(image: Floats, factor: int) -> Floats:

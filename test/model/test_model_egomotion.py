@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pervformer_ros.geometry import invert, make_rotation
+from pervformer_ros.model import Percept, VideoInput, create_model
 from pervformer_ros.model.egomotion import carry, change, shrink
 
 HEIGHT, WIDTH, FOCAL = 96, 128, 100.0
@@ -97,3 +98,40 @@ def test_a_position_is_corrected_by_its_gain_and_moves_with_its_velocity() -> No
     unknown = torch.zeros(1, 3, 4)
     after = carry(measured, gain, velocity, unknown, torch.tensor([0.5]), position)
     torch.testing.assert_close(after, torch.full((1, 1, 3), 1.75))
+
+
+@pytest.mark.parametrize(("visible", "way"), [(20.0, 2.0), (-20.0, 0.0)])
+def test_what_is_out_of_sight_is_taken_to_rest(visible: float, way: float) -> None:
+    torch.manual_seed(0)
+    model = create_model("tiny").eval()
+    height, width = model.config.image_size
+    seen: list[Tensor] = []
+
+    def override(module: torch.nn.Module, given: object, percept: Percept) -> Percept:
+        return percept._replace(
+            visible=torch.full_like(percept.visible, visible),
+            probe_gain=torch.full_like(percept.probe_gain, -20.0),
+            probe_velocity=torch.full_like(percept.probe_velocity, 4.0),
+        )
+
+    model.heads.register_forward_hook(override)
+    state = model.init_state()
+    probes = model.config.probes
+    for i in range(2):
+        percept, state = model.step(
+            VideoInput(
+                rgb=torch.zeros(1, 3, height, width),
+                inverse_depth=torch.ones(1, 1, height, width),
+                depth_valid=torch.ones(1, 1, height, width),
+                camera=CAMERA,
+                ego=torch.eye(3, 4)[None],
+                dt=torch.tensor([0.5]),
+                reset=torch.tensor([False]),
+                birth=torch.full((1, probes), i == 0),
+                birth_box=torch.full((1, probes, 4), 0.5),
+                release=torch.zeros(1, probes, dtype=torch.bool),
+            ),
+            state,
+        )
+        seen.append(percept.probe_position)
+    torch.testing.assert_close(seen[1] - seen[0], torch.full_like(seen[0], way))

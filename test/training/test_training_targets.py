@@ -36,9 +36,30 @@ def test_each_object_has_a_peak_of_its_class_and_its_box(recordings: list[Record
             rows, columns = np.nonzero(recording.instance[10] == body)
             box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
             assert corners * (320, 240, 320, 240) == pytest.approx(np.array(box, float), abs=1e-3)
-            x, y = (corners[:2] + corners[2:]) / 2 * (40, 30)
             heat = found.heat[recording.classes[body - 1]]
-            assert heat[min(int(y), 29), min(int(x), 39)] == 1.0
+            peaks = np.argwhere(heat == 1.0) * 8
+            assert any(
+                (recording.instance[10][v : v + 8, u : u + 8] == body).any() for v, u in peaks
+            )
+
+
+def test_a_peak_is_on_the_object_nearest_its_middle(recordings: list[Recording]) -> None:
+    recording = recordings[0]
+    instance = np.zeros((240, 320), np.uint16)
+    instance[80:160, 80:160] = 1  # whole: the peak is in its middle
+    instance[40:200, 240:256] = 2  # an L: its middle shows something else
+    instance[184:200, 160:256] = 2
+    nowhere = np.zeros(instance.shape, bool)
+    found = dense_targets(np.random.default_rng(0), recording, instance, nowhere, nowhere)
+    heat = found.heat.max(axis=0)
+    assert heat[15, 15] == 1.0
+    row, column = 15, 26  # the cell of the second one's middle
+    assert heat[row, column] < 0.3
+    assert not found.box_weight[row, column]
+    rows, columns = np.nonzero(found.box_weight)
+    for v, u in zip(rows * 8, columns * 8, strict=True):
+        assert (instance[v : v + 8, u : u + 8] > 0).mean() >= 0.3
+    assert sum(heat[row, column] == 1.0 for row, column in zip(rows, columns, strict=True)) == 2
 
 
 def test_sides_lead_from_the_cell_to_the_box(recordings: list[Recording]) -> None:
