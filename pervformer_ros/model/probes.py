@@ -16,6 +16,11 @@ from pervformer_ros.model.sampling import sample_bilinear
 BIRTH_SCORE = 0.3  # a detection below this is not worth a probe
 RELEASE_PRESENCE = 0.25  # a probe surer than this that its object exists keeps it
 EXPLAINED_IOU = 0.3  # a detection this close to a visible probe's box is that probe's object
+# And so is one in whose middle, this share of its size to all sides, a probe of its class points.
+MIDDLE = 0.25
+# Two probes of one class hold one object where they are nearer to each other than this (metres), or
+# than this share of the distance from the camera.
+ONE_M, ONE_SHARE = 0.5, 0.1
 
 
 class ProbeUpdate(NamedTuple):
@@ -95,8 +100,9 @@ def propose(detections: Detections, percept: Percept) -> ProbeUpdate:
     """Propose the births and releases of the next frame from what was seen in this one.
 
     Every detection that no living, visible probe explains takes a free probe, the best score the
-    first one; a probe that no longer believes in its object is released. The same input always
-    gives the same answer, and no shape depends on what was seen.
+    first one; a probe that no longer believes in its object is released, and so is one that holds
+    out of sight what another holds, too: an object that came back may have been given a new one.
+    The same input always gives the same answer, and no shape depends on what was seen.
 
     Args:
         detections: of this frame, best first.
@@ -104,15 +110,37 @@ def propose(detections: Detections, percept: Percept) -> ProbeUpdate:
     """
     alive = percept.alive
     release = alive & (torch.sigmoid(percept.presence) < RELEASE_PRESENCE)
+    release = release | _redundant(percept, alive & ~release)
     explains = alive & ~release & (percept.visible > 0)
-    overlap = box_iou(detections.box, centre_to_corners(percept.probe_box))  # (B, K, P)
-    explained = ((overlap > EXPLAINED_IOU) & explains[:, None]).any(dim=-1)
+    explained = _explained(detections, percept, explains)
     new = detections.valid & (detections.score >= BIRTH_SCORE) & ~explained  # (B, K)
     free = ~alive
     # The n-th new detection takes the n-th free probe.
     takes = (new.cumsum(1)[:, None] == free.cumsum(1)[..., None]) & new[:, None] & free[..., None]
     boxes = takes.float() @ corners_to_centre(detections.box)  # (B, P, 4)
     return ProbeUpdate(takes.any(dim=-1), boxes, release)
+
+
+def _explained(detections: Detections, percept: Percept, seen: Tensor) -> Tensor:
+    """Return which detections (B, K) a seen probe explains: it has such a box, or points at it."""
+    boxes = centre_to_corners(percept.probe_box)
+    overlap = box_iou(detections.box, boxes) > EXPLAINED_IOU  # (B, K, P)
+    middle, size = torch.split(corners_to_centre(detections.box), 2, dim=-1)
+    aside = (percept.probe_box[:, None, :, :2] - middle[:, :, None]).abs()
+    within = (aside < MIDDLE * size[:, :, None]).all(dim=-1)
+    label = percept.probe_classes.argmax(dim=-1)
+    points = within & (label[:, None] == detections.class_index[:, :, None])
+    return ((overlap | points) & seen[:, None]).any(dim=-1)
+
+
+def _redundant(percept: Percept, alive: Tensor) -> Tensor:
+    """Return which probes (B, P) are out of sight and hold what is seen, and another holds."""
+    place, label = percept.probe_position, percept.probe_classes.argmax(dim=-1)
+    reach = (ONE_SHARE * place.norm(dim=-1)).clamp(min=ONE_M)
+    one = torch.cdist(place, place) < reach[:, :, None]  # (B, P, P)
+    one = one & (label[:, :, None] == label[:, None])
+    seen = alive & (percept.visible > 0)
+    return alive & ~seen & (one & seen[:, None]).any(dim=-1)
 
 
 def corners_to_centre(box: Tensor) -> Tensor:

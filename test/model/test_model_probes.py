@@ -18,9 +18,19 @@ SURE, UNSURE = 5.0, -5.0
 
 
 def percept_of(
-    alive: list[bool], presence: list[float], visible: list[float], boxes: list[list[float]]
+    alive: list[bool],
+    presence: list[float],
+    visible: list[float],
+    boxes: list[list[float]],
+    x: list[float] | None = None,
 ) -> Percept:
+    """Return probes that stand x metres aside, 10 m from each other if nothing is said."""
+    count = len(alive)
+    position = torch.zeros(1, count, 3)
+    position[0, :, 0] = torch.tensor(x) if x else 10.0 * torch.arange(count)
     return empty_percept()._replace(
+        probe_position=position,
+        probe_classes=torch.zeros(1, count, 3),
         alive=torch.tensor([alive]),
         presence=torch.tensor([presence]),
         visible=torch.tensor([visible]),
@@ -54,6 +64,14 @@ def test_an_object_that_a_probe_explains_needs_no_other() -> None:
     assert not propose(detections_of([BOX], [0.9]), percept).birth.any()
 
 
+def test_a_probe_explains_what_it_points_at_even_if_its_box_is_wrong() -> None:
+    small = [0.55, 0.45, 0.05, 0.05]
+    percept = percept_of([True, False], [SURE] * 2, [SURE] * 2, [small, ELSEWHERE])
+    assert not propose(detections_of([BOX], [0.9]), percept).birth.any()
+    percept.probe_classes[0, 0, 1] = 1.0  # it holds something else, before or behind that
+    assert propose(detections_of([BOX], [0.9]), percept).birth.any()
+
+
 def test_a_hidden_object_does_not_explain_what_is_seen_in_its_place() -> None:
     percept = percept_of([True, False], [SURE] * 2, [UNSURE] * 2, [BOX, ELSEWHERE])
     assert propose(detections_of([BOX], [0.9]), percept).birth.tolist() == [[False, True]]
@@ -68,6 +86,15 @@ def test_a_probe_is_released_when_it_no_longer_believes_in_its_object() -> None:
     percept = percept_of([True, True, False], [UNSURE, SURE, UNSURE], [SURE] * 3, [BOX] * 3)
     update = propose(detections_of([ELSEWHERE], [0.1]), percept)
     assert update.release.tolist() == [[True, False, False]]
+
+
+def test_of_two_probes_in_one_place_the_unseen_one_is_released() -> None:
+    boxes, x = [ELSEWHERE] * 4, [1.0, 1.3, 1.3, 2.0]
+    percept = percept_of([True] * 4, [SURE] * 4, [UNSURE, SURE, SURE, UNSURE], boxes, x)
+    nothing = detections_of([ELSEWHERE], [0.1])
+    assert propose(nothing, percept).release.tolist() == [[True, False, False, False]]
+    percept.probe_classes[0, 0, 1] = 1.0  # of another class, it is something else
+    assert not propose(nothing, percept).release.any()
 
 
 def test_the_best_detections_come_first_when_probes_are_few() -> None:
