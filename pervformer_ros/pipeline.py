@@ -73,7 +73,7 @@ class PipelineConfig:
     features: str = "orb"
     max_features: int = 600
     device: str = "cpu"
-    motion_threshold: float = 0.5
+    motion_threshold: float = 0.4
     mask_margin_px: int = 4
     paths: tuple[Corridor, ...] = ()
 
