@@ -140,7 +140,8 @@ def _redundant(percept: Percept, alive: Tensor) -> Tensor:
     one = torch.cdist(place, place) < reach[:, :, None]  # (B, P, P)
     one = one & (label[:, :, None] == label[:, None])
     seen = alive & (percept.visible > 0)
-    return alive & ~seen & (one & seen[:, None]).any(dim=-1)
+    redundant: Tensor = alive & ~seen & (one & seen[:, None]).any(dim=-1)
+    return redundant
 
 
 def corners_to_centre(box: Tensor) -> Tensor:
