@@ -229,6 +229,13 @@ def test_a_move_that_nobody_saw_has_no_agent_and_is_believed_less():
     assert len(watch.objects) == 2
 
 
+def test_what_nobody_can_place_is_not_told_until_somebody_can():
+    watch = Watch().see(sighting((4, 0, 0.5), "person", variance=100.0), times=10)
+    assert watch.kinds == []
+    watch.see(sighting((4, 0, 0.5), "person"), times=2)
+    assert watch.kinds == [APPEARED]
+
+
 def test_a_short_stop_is_none():
     watch = Watch()
     for i in range(20):
