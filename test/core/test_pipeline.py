@@ -288,7 +288,7 @@ def test_trained_weights_work_without_depth_and_odometry(checkpoint):
 
 def test_a_trained_memory_survives_its_snapshot(tmp_path, checkpoint):
     line = trained(checkpoint)
-    for frame in FRAMES[:5]:
+    for frame in FRAMES[:7]:  # what is seen faintly takes so many to be certain
         known = line.step(frame).objects
     line.snapshot().write(tmp_path / "memory.zip")
     again = trained(checkpoint)
@@ -296,4 +296,4 @@ def test_a_trained_memory_survives_its_snapshot(tmp_path, checkpoint):
     things, events = again.memory.query("", np.zeros(3), 0, 0)
     assert [o.id for o in things] == [o.id for o in known]
     assert len(events) >= len(things) > 0
-    again.step(FRAMES[5])
+    again.step(FRAMES[7])
