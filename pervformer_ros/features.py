@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pervformer_ros.frame import CameraModel, Frame
 
 STATIC, MOVING = 255, 0
+# Motion probability from which a pixel does not count as static, if nothing else is said.
+MOTION_THRESHOLD = 0.4
 # Depth is looked for within so many pixels of a corner. A surface is at least so many pixels there,
 # the nearest of which differ by at most this fraction of their depth; so much deeper it may reach
 # within the window, as a floor does; and so much it may scatter about a plane.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pervformer_ros.features import (
+    MOTION_THRESHOLD,
     STATIC,
     FeatureSet,
     Keypoints,
@@ -73,7 +74,7 @@ class PipelineConfig:
     features: str = "orb"
     max_features: int = 600
     device: str = "cpu"
-    motion_threshold: float = 0.4
+    motion_threshold: float = MOTION_THRESHOLD
     mask_margin_px: int = 4
     paths: tuple[Corridor, ...] = ()
 

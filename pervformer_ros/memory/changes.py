@@ -35,7 +35,8 @@ TOUCH_M, SAME_SPEED = 0.6, 0.5
 LEAST_TOGETHER = 3
 # Belief in what was not seen to happen, relative to what was.
 UNSEEN_BELIEF = 0.7
-# Nothing is told that is believed less than this: it waits until its place is known better.
+# That a thing appeared, stopped or moved is not told while it is believed less than this: that
+# waits until its place is known better.
 LEAST_TOLD = 0.2
 # Log-odds of motion below which a thing that was seen once rests where it is.
 SURELY_RESTS = -1.0
@@ -192,15 +193,18 @@ def _weighed(event: Event, thing: WorldObject, eye: Array) -> Event:
     """Return an event with the confidence that it is right, place and all, seen from an eye."""
     sets_off = event.type is EventType.STARTED_MOVING
     place, sigma = (thing.home, thing.home_sigma) if sets_off else (event.to_position, thing.sigma)
-    away = float(np.linalg.norm((place - eye)[:2]))
-    belief = event.confidence * place_belief(sigma, away)
+    belief = event.confidence * _place_belief(place, sigma, eye)
     return replace(event, confidence=confidence(event.type, belief))
 
 
 def _is_placed(thing: WorldObject, eye: Array) -> bool:
     """Return whether the place of a thing, seen from an eye (3,), is known well enough to tell."""
-    away = float(np.linalg.norm((thing.position - eye)[:2]))
-    return thing.score * place_belief(thing.sigma, away) >= LEAST_TOLD
+    return thing.score * _place_belief(thing.position, thing.sigma, eye) >= LEAST_TOLD
+
+
+def _place_belief(place: Array, sigma: float, eye: Array) -> float:
+    """Return the belief that a place (3,) is right, by its deviation, seen from an eye (3,)."""
+    return place_belief(sigma, float(np.linalg.norm((place - eye)[:2])))
 
 
 def _leads(other: WorldObject, thing: WorldObject) -> bool:

@@ -194,8 +194,8 @@ class PervFormer(nn.Module):
         seen = torch.sigmoid(percept.visible.float())
         gain = (torch.sigmoid(percept.probe_gain.float()) * seen).masked_fill(anew, 1.0)
         # Nobody knows how long what is out of sight goes on as it went: it is taken to rest.
-        velocity, measured = percept.probe_velocity.float(), percept.probe_position.float()
-        velocity = velocity * seen[..., None]
+        velocity = percept.probe_velocity.float() * seen[..., None]
+        measured = percept.probe_position.float()
         dt = frame.dt.float().clamp(min=0.0)
         return carry(measured, gain, velocity, frame.ego.float(), dt, position)
 

@@ -109,38 +109,50 @@ def propose(detections: Detections, percept: Percept) -> ProbeUpdate:
         percept: of this frame, from `step`.
     """
     alive = percept.alive
-    release = alive & (torch.sigmoid(percept.presence) < RELEASE_PRESENCE)
-    release = release | _redundant(percept, alive & ~release)
-    explains = alive & ~release & (percept.visible > 0)
-    explained = _explained(detections, percept, explains)
+    doubted = alive & (torch.sigmoid(percept.presence) < RELEASE_PRESENCE)
+    seen = alive & ~doubted & (percept.visible > 0)
+    held = percept.probe_classes.argmax(dim=-1)
+    release = doubted | (alive & _held_by_a_seen_one(percept.probe_position, held, seen))
+    box = corners_to_centre(detections.box)
+    explained = _explained(detections, box, percept.probe_box, held, seen)
     new = detections.valid & (detections.score >= BIRTH_SCORE) & ~explained  # (B, K)
     free = ~alive
     # The n-th new detection takes the n-th free probe.
     takes = (new.cumsum(1)[:, None] == free.cumsum(1)[..., None]) & new[:, None] & free[..., None]
-    boxes = takes.float() @ corners_to_centre(detections.box)  # (B, P, 4)
-    return ProbeUpdate(takes.any(dim=-1), boxes, release)
+    return ProbeUpdate(takes.any(dim=-1), takes.float() @ box, release)
 
 
-def _explained(detections: Detections, percept: Percept, seen: Tensor) -> Tensor:
-    """Return which detections (B, K) a seen probe explains: it has such a box, or points at it."""
-    boxes = centre_to_corners(percept.probe_box)
-    overlap = box_iou(detections.box, boxes) > EXPLAINED_IOU  # (B, K, P)
-    middle, size = torch.split(corners_to_centre(detections.box), 2, dim=-1)
-    aside = (percept.probe_box[:, None, :, :2] - middle[:, :, None]).abs()
-    within = (aside < MIDDLE * size[:, :, None]).all(dim=-1)
-    label = percept.probe_classes.argmax(dim=-1)
-    points = within & (label[:, None] == detections.class_index[:, :, None])
-    return ((overlap | points) & seen[:, None]).any(dim=-1)
+def _explained(
+    detections: Detections, box: Tensor, probe_box: Tensor, held: Tensor, seen: Tensor
+) -> Tensor:
+    """Return which detections (B, K) a seen probe explains: it has such a box, or points at it.
+
+    Args:
+        detections: of this frame.
+        box: (B, K, 4) theirs, as `probe_box`.
+        probe_box: (B, P, 4) centre x, y, width, height as fractions of the image.
+        held: (B, P) the classes of the probes' objects.
+        seen: (B, P) bool.
+    """
+    alike = box_iou(detections.box, centre_to_corners(probe_box)) > EXPLAINED_IOU  # (B, K, P)
+    aside = (probe_box[:, None, :, :2] - box[:, :, None, :2]).abs()
+    within = (aside < MIDDLE * box[:, :, None, 2:]).all(dim=-1)
+    points = within & (held[:, None] == detections.class_index[:, :, None])
+    return ((alike | points) & seen[:, None]).any(dim=-1)
 
 
-def _redundant(percept: Percept, alive: Tensor) -> Tensor:
-    """Return which probes (B, P) are out of sight and hold what is seen, and another holds."""
-    place, label = percept.probe_position, percept.probe_classes.argmax(dim=-1)
-    reach = (ONE_SHARE * place.norm(dim=-1)).clamp(min=ONE_M)
-    one = torch.cdist(place, place) < reach[:, :, None]  # (B, P, P)
-    one = one & (label[:, :, None] == label[:, None])
-    seen = alive & (percept.visible > 0)
-    redundant: Tensor = alive & ~seen & (one & seen[:, None]).any(dim=-1)
+def _held_by_a_seen_one(position: Tensor, held: Tensor, seen: Tensor) -> Tensor:
+    """Return which unseen probes (B, P) hold what a seen one holds, too.
+
+    Args:
+        position: (B, P, 3) m in the camera frame.
+        held: (B, P) the classes of the probes' objects.
+        seen: (B, P) bool.
+    """
+    reach = (ONE_SHARE * position.norm(dim=-1)).clamp(min=ONE_M)
+    one = torch.cdist(position, position) < reach[:, :, None]  # (B, P, P)
+    one = one & (held[:, :, None] == held[:, None])
+    redundant: Tensor = ~seen & (one & seen[:, None]).any(dim=-1)
     return redundant
 
 

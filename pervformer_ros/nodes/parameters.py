@@ -12,6 +12,7 @@ from rclpy.parameter import Parameter
 
 from pervformer_ros.assembly import AssemblyConfig
 from pervformer_ros.bags.intake import IntakeConfig
+from pervformer_ros.features import MOTION_THRESHOLD
 from pervformer_ros.geometry import make_transform
 
 
@@ -57,7 +58,12 @@ PERCEPTION = (
     Spec("max_features", 600, "Most features per image.", (50, 5000)),
     Spec("device", "cpu", "Where the model runs: cpu, cuda or cuda:N."),
     Spec("threads", 0, "CPU threads of the model; 0: torch's own choice.", (0, 256)),
-    Spec("motion_threshold", 0.4, "Motion probability from which a pixel is masked.", (0.0, 1.0)),
+    Spec(
+        "motion_threshold",
+        MOTION_THRESHOLD,
+        "Motion probability from which a pixel is masked.",
+        (0.0, 1.0),
+    ),
     Spec("mask_margin", 4, "By how many pixels moving regions are widened.", (0, 50)),
     Spec("mask_feather", 3, "Over how many pixels the mask then rises from 0 to 255.", (0, 50)),
     Spec("follow_slam", True, "Move what is remembered with the map as slam/odometry corrects it."),

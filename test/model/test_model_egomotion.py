@@ -5,10 +5,11 @@
 import numpy as np
 import pytest
 import torch
+from model_clips import random_clip, run_by_frames
 from torch import Tensor
 
 from pervformer_ros.geometry import invert, make_rotation
-from pervformer_ros.model import Percept, VideoInput, create_model
+from pervformer_ros.model import Percept, create_model
 from pervformer_ros.model.egomotion import carry, change, shrink
 
 HEIGHT, WIDTH, FOCAL = 96, 128, 100.0
@@ -102,10 +103,10 @@ def test_a_position_is_corrected_by_its_gain_and_moves_with_its_velocity() -> No
 
 @pytest.mark.parametrize(("visible", "way"), [(20.0, 2.0), (-20.0, 0.0)])
 def test_what_is_out_of_sight_is_taken_to_rest(visible: float, way: float) -> None:
-    torch.manual_seed(0)
     model = create_model("tiny").eval()
-    height, width = model.config.image_size
-    seen: list[Tensor] = []
+    clip = random_clip(model, 1, 2, events=0.0)
+    clip.birth[:, 0] = True
+    clip = clip._replace(ego=torch.eye(3, 4).expand_as(clip.ego), dt=torch.full((1, 2), 0.5))
 
     def override(module: torch.nn.Module, given: object, percept: Percept) -> Percept:
         return percept._replace(
@@ -115,23 +116,6 @@ def test_what_is_out_of_sight_is_taken_to_rest(visible: float, way: float) -> No
         )
 
     model.heads.register_forward_hook(override)
-    state = model.init_state()
-    probes = model.config.probes
-    for i in range(2):
-        percept, state = model.step(
-            VideoInput(
-                rgb=torch.zeros(1, 3, height, width),
-                inverse_depth=torch.ones(1, 1, height, width),
-                depth_valid=torch.ones(1, 1, height, width),
-                camera=CAMERA,
-                ego=torch.eye(3, 4)[None],
-                dt=torch.tensor([0.5]),
-                reset=torch.tensor([False]),
-                birth=torch.full((1, probes), i == 0),
-                birth_box=torch.full((1, probes, 4), 0.5),
-                release=torch.zeros(1, probes, dtype=torch.bool),
-            ),
-            state,
-        )
-        seen.append(percept.probe_position)
-    torch.testing.assert_close(seen[1] - seen[0], torch.full_like(seen[0], way))
+    percept, _ = run_by_frames(model, clip)
+    before, after = percept.probe_position.unbind(dim=1)
+    torch.testing.assert_close(after - before, torch.full_like(before, way))
