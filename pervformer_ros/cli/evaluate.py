@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from pervformer_ros.cli.console import clear_errors, progress_bar, say, show
-from pervformer_ros.cli.options import CHECKPOINT_HELP, SIZE_HELP, Size
+from pervformer_ros.cli.options import CHECKPOINT_HELP, SIZE_HELP, Rate, Size
 
 app = typer.Typer(help="Measure, print a table and write table.json.", no_args_is_help=True)
 
 
 def _held_out(
-    bags: Path, scenarios: str, seeds: str, seconds: float | None
+    bags: Path, scenarios: str, seeds: str, seconds: float | None, rate: int
 ) -> Iterator[tuple[Path, str, int]]:
     """Yield the bag, scenario and seed of each held-out episode, simulating what is not there."""
     from pervformer_ros.evaluation.episodes import episode_bag, parse_seeds
@@ -23,7 +23,7 @@ def _held_out(
 
     for scenario, seed in held_out(scenarios, parse_seeds(seeds)):
         with progress_bar(f"simulate {scenario} {seed}") as progress:
-            bag = episode_bag(bags, scenario, seed, seconds, progress)
+            bag = episode_bag(bags, scenario, seed, seconds, progress, rate)
         yield bag, scenario, seed
 
 
@@ -41,6 +41,7 @@ def evaluate_perception(
     recording: Annotated[
         list[Path] | None, typer.Option(help="Another bag with ground truth. Repeatable.")
     ] = None,
+    rate: Rate = 15,
     bags: Annotated[Path, typer.Option(help="Where simulated bags are kept.")] = Path("out/bags"),
 ) -> None:
     """Judge detection, tracking, memory, motion, features and places on held-out recordings."""
@@ -53,7 +54,7 @@ def evaluate_perception(
         wanted = variants.split(",") if variants else VARIANTS
         tested = variants_of(checkpoint or [""], model.value, wanted)
         watched = [Bag(path, path.name, None, seconds) for path in recording or []]
-        watched += [Bag(*found) for found in _held_out(bags, scenarios, seeds, seconds)]
+        watched += [Bag(*found) for found in _held_out(bags, scenarios, seeds, seconds, rate)]
         with progress_bar("evaluate") as progress:
             rows = evaluate_model(tested, watched, out, progress)
     for about, title in ABOUT.items():
@@ -78,6 +79,7 @@ def evaluate_drift(
     recording: Annotated[
         list[Path] | None, typer.Option(help="Another bag with true poses. Repeatable.")
     ] = None,
+    rate: Rate = 15,
     bags: Annotated[Path, typer.Option(help="Where simulated bags are kept.")] = Path("out/bags"),
 ) -> None:
     """Compare SLAM's drift with and without PervFormer, fused with odometry and visual only."""
@@ -91,7 +93,7 @@ def evaluate_drift(
         compared = methods_of(methods)
         config = PipelineConfig(checkpoint, model.value, "pervformer")
         driven = [Recording(path, path.name, None) for path in recording or []]
-        driven += [Recording(*found) for found in _held_out(bags, scenarios, seeds, seconds)]
+        driven += [Recording(*found) for found in _held_out(bags, scenarios, seeds, seconds, rate)]
         with progress_bar("evaluate slam") as progress:
             rows = evaluate_slam(driven, compared, masks, out, config, seconds, every, progress)
     show(as_table("slam: position error (ATE)", shown(rows)))

@@ -41,6 +41,7 @@ class Variant(str, Enum):
 Bag = Annotated[Path, typer.Argument(help="rosbag2 folder (MCAP or SQLite) or ROS 1 bag.")]
 Weights = Annotated[str, typer.Option(help=CHECKPOINT_HELP)]
 ModelSize = Annotated[Size, typer.Option(help=SIZE_HELP)]
+Rate = Annotated[int, typer.Option(help="Images per second of simulated bags: 15, 5 or 3.")]
 # What a recording may call its topics and frames.
 ColourTopic = Annotated[str, typer.Option(help="Colour.")]
 InfoTopic = Annotated[str, typer.Option(help="CameraInfo.")]

@@ -114,12 +114,13 @@ def simulate(
     out: Annotated[Path, typer.Option(help="The bag to write.")],
     seed: Annotated[int, typer.Option(help="Decides layout, textures, routes and noise.")] = 0,
     duration: Annotated[float | None, typer.Option(min=0.1, help="Cut off after so long.")] = None,
+    rate: options.Rate = 15,
 ) -> None:
     """Simulate a warehouse scenario into a bag with its ground truth."""
     from pervformer_ros.sim import simulate as run
 
     with clear_errors(), progress_bar(f"simulate {scenario}") as progress:
-        run(scenario, seed, out, duration, progress)
+        run(scenario, seed, out, duration, progress, rate=rate)
     say(f"bag: {out}")
 
 

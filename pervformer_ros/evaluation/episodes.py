@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pervformer_ros.sim import simulate
+from pervformer_ros.sim.episode import FRAME_RATE
 
 HELD_OUT = 900_000  # seeds from here on are never trained on
 
@@ -16,6 +17,7 @@ def episode_bag(
     seed: int,
     seconds: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    rate: int = FRAME_RATE,
 ) -> Path:
     """Return the bag of an episode, simulating it where the cache has none.
 
@@ -25,12 +27,17 @@ def episode_bag(
         seed: held out from HELD_OUT on.
         seconds: cut off after so many, or None for the whole scenario.
         progress: called with (frames done, frames in all) while it is simulated.
+        rate: images per second.
+
+    Raises:
+        ValueError: if there is no such scenario or rate.
     """
     length = "" if seconds is None else f"-{seconds:g}s"
-    bag = cache / f"{scenario}-{seed}{length}"
+    pace = "" if rate == FRAME_RATE else f"-{rate}hz"
+    bag = cache / f"{scenario}-{seed}{length}{pace}"
     if not bag.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        simulate(scenario, seed, bag, seconds, progress)
+        simulate(scenario, seed, bag, seconds, progress, rate=rate)
     return bag
 
 

@@ -69,6 +69,17 @@ class Shot:
         return Sight(self.tick, self.frame.stamp_ns, self.T_map_base, r.depth, r.instance)
 
 
+def frames_apart(rate: int) -> int:
+    """Return of how many frames one is taken, for so many images a second.
+
+    Raises:
+        ValueError: if that is no part of FRAME_RATE.
+    """
+    if rate < 1 or FRAME_RATE % rate:
+        raise ValueError(f"{rate} images a second cannot be taken of {FRAME_RATE}: use 15, 5 or 3")
+    return FRAME_RATE // rate
+
+
 class Episode:
     """A scenario with a seed, ready to be rendered.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pervformer_ros.bags.writer import BagWriter
 from pervformer_ros.sim import messages
-from pervformer_ros.sim.episode import TICKS_PER_FRAME, Episode, Shot
+from pervformer_ros.sim.episode import FRAME_RATE, TICKS_PER_FRAME, Episode, Shot, frames_apart
 from pervformer_ros.sim.stage import TICK
 from pervformer_ros.sim.truth import Observer
 
@@ -48,6 +48,7 @@ def simulate(
     duration: float | None = None,
     progress: Callable[[int, int], None] | None = None,
     raw: bool = False,
+    rate: int = FRAME_RATE,
 ) -> Path:
     """Simulate a scenario into a bag.
 
@@ -58,17 +59,19 @@ def simulate(
         duration: cut off after this many seconds.
         progress: called with frames done and frames in all.
         raw: write colour as Image instead of JPEG.
+        rate: images per second, 15 or a part of it; the wheels report as often as ever.
 
     Returns:
         `out`.
 
     Raises:
-        ValueError: if there is no such scenario.
+        ValueError: if there is no such scenario or rate.
         BagWriteError: if `out` exists.
     """
+    every = frames_apart(rate)
     episode = Episode(scenario, seed, duration)
     with BagWriter(out, _notes(episode)) as bag:
-        for shot, messages_of_shot in stream(episode, raw):
+        for shot, messages_of_shot in stream(episode, raw, every):
             for topic, stamp_ns, message in messages_of_shot:
                 bag.write(topic, message, stamp_ns)
             if progress is not None:
@@ -77,16 +80,16 @@ def simulate(
 
 
 def stream(
-    episode: Episode, raw: bool = False
+    episode: Episode, raw: bool = False, every: int = 1
 ) -> Iterator[tuple[Shot, list[tuple[str, int, Any]]]]:
-    """Yield every frame with the (topic, stamp, message) that go with it, sensors and truth."""
+    """Yield one of so many frames with the (topic, stamp, message) of it: sensors and truth."""
     start = episode.stamp_ns(0)
     T = {("base_link", "camera_color_optical_frame"): episode.T_base_camera}
     first = [(TF_STATIC, start, messages.static_transforms(start, T))]
     observer = Observer(episode)
-    for shot in episode.shots():
+    for shot in episode.shots(every=every):
         stamp = shot.frame.stamp_ns
-        last = min(shot.tick + TICKS_PER_FRAME, len(episode.log))
+        last = min(shot.tick + every * TICKS_PER_FRAME, len(episode.log))
         ticks = range(shot.tick, last)
         wheels = [(ODOMETRY, episode.stamp_ns(t), wheel_message(episode, t)) for t in ticks]
         seen = [(t, stamp, m) for t, m in shot_messages(episode, shot, raw).items()]

@@ -96,6 +96,33 @@ def test_an_existing_bag_is_not_overwritten(bag):
         simulate("static_loop", 0, bag, duration=0.1)
 
 
+def test_a_slower_camera_takes_every_third_image_and_wheels_report_as_ever(bag, tmp_path):
+    slow = simulate("static_loop", 4, tmp_path / "slow", duration=2.0, rate=5)
+    with BagReader(bag) as reader:
+        frames = list(reader.frames())[::3]
+    with BagReader(slow) as reader:
+        seldom = list(reader.frames())
+    assert [f.stamp_ns for f in seldom] == [f.stamp_ns for f in frames]
+    for one, other in zip(seldom, frames, strict=True):
+        assert abs(one.rgb - other.rgb.astype(float)).mean() < 5  # exposure adapts image by image
+        np.testing.assert_array_equal(one.depth, other.depth)
+        np.testing.assert_array_equal(one.T_odom_base, other.T_odom_base)
+    assert stamps_of(slow, "/odom") == stamps_of(bag, "/odom")
+
+
+def stamps_of(path, topic):
+    with AnyReader([path]) as reader:
+        chosen = [c for c in reader.connections if c.topic == topic]
+        return [stamp for _, stamp, _ in reader.messages(chosen)]
+
+
+@pytest.mark.parametrize("rate", [0, 4, 30])
+def test_a_rate_that_the_camera_cannot_have_is_refused(tmp_path, rate):
+    with pytest.raises(ValueError, match="use 15, 5 or 3"):
+        simulate("static_loop", 0, tmp_path / "bag", duration=1.0, rate=rate)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_scenario_is_refused_with_the_known_names(tmp_path):
     with pytest.raises(ValueError, match="static_loop"):
         simulate("no_such", 0, tmp_path / "bag")

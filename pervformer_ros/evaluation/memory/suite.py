@@ -32,7 +32,7 @@ from pervformer_ros.memory import (
     WorkingMemory,
 )
 from pervformer_ros.pipeline import Pipeline, PipelineConfig
-from pervformer_ros.sim.episode import FRAME_RATE, TICKS_PER_FRAME, Episode, Sight
+from pervformer_ros.sim.episode import FRAME_RATE, TICKS_PER_FRAME, Episode, Sight, frames_apart
 from pervformer_ros.sim.scenario import find, names
 from pervformer_ros.sim.truth import Observer, TrueEvent, TrueObject
 from pervformer_ros.slam import SlamBackend
@@ -83,7 +83,8 @@ def evaluate_memory(
     Raises:
         ValueError: if there is no such source, pose or rate.
     """
-    _check(sources, pose, rate)
+    _check(sources, pose)
+    every = frames_apart(rate)
     runs: list[MemoryRun] = []
     for scenario, seed in episodes:
         for source in sources:
@@ -92,7 +93,7 @@ def evaluate_memory(
             if noise is None:
                 record = _model(episode, config or PipelineConfig(), pose, progress)
             else:
-                record = _truth(episode, noise, pose, FRAME_RATE // rate, progress)
+                record = _truth(episode, noise, pose, every, progress)
             runs.append(_run(source, episode, pose, record))
             write_table(SUITE, [r.row for r in runs], out)  # what is there is there
             told = sum((r.events for r in runs), EventScore())
@@ -128,13 +129,11 @@ def corridors_of(episode: Episode) -> tuple[Corridor, ...]:
     )
 
 
-def _check(sources: Sequence[str], pose: str, rate: int) -> None:
+def _check(sources: Sequence[str], pose: str) -> None:
     if unknown := [s for s in sources if s not in SOURCES]:
         raise ValueError(f"there is no source {unknown}: use {', '.join(SOURCES)}")
     if pose not in POSES:
         raise ValueError(f"there is no pose '{pose}': use {', '.join(POSES)}")
-    if rate < 1 or FRAME_RATE % rate:
-        raise ValueError(f"{rate} images a second cannot be taken of {FRAME_RATE}: use 15, 5 or 3")
 
 
 def _truth(
