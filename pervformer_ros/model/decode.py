@@ -16,6 +16,9 @@ from pervformer_ros.model.sampling import sample_bilinear
 SAME_IOU = 0.4  # two boxes of one class that overlap more are one object
 AGREE_IOU = 0.5  # boxes of neighbouring cells that overlap more speak of one object
 KEYPOINT_RADIUS = 2  # px: no two keypoints are nearer along both axes
+# px from the edge of the image: nearer to it, what a descriptor sees is padding for the most part,
+# which looks alike wherever the camera is.
+KEYPOINT_MARGIN = 16
 KEYPOINT_SCORE = 0.005  # a third of what a pixel gets from a network that knows nothing
 
 
@@ -85,7 +88,7 @@ def keypoints(percept: Percept, count: int = 512) -> Keypoints:
     cells = torch.softmax(percept.keypoints.float(), dim=1)[:, :-1]
     heat = F.pixel_shuffle(cells, FINE)  # (B, 1, H, W)
     height, width = heat.shape[-2:]
-    peaks = heat * (heat == _highest_around(heat))
+    peaks = heat * (heat == _highest_around(heat)) * _inside(heat)
     score, index = peaks.flatten(1).topk(min(count, height * width))
     uv = torch.stack([index % width, index // width], dim=-1) + _centroid(heat, index)
     image = torch.tensor([width, height], device=uv.device)
@@ -191,6 +194,13 @@ def _highest_around(heat: Tensor) -> Tensor:
             torch.maximum, (padded.narrow(axis, shift, size) for shift in range(2 * radius + 1))
         )
     return heat
+
+
+def _inside(heat: Tensor) -> Tensor:
+    """Return (H, W), 0 in the margin and 1 within."""
+    inside = torch.zeros(heat.shape[-2:], device=heat.device)
+    inside[KEYPOINT_MARGIN:-KEYPOINT_MARGIN, KEYPOINT_MARGIN:-KEYPOINT_MARGIN] = 1.0
+    return inside
 
 
 def _centroid(heat: Tensor, index: Tensor) -> Tensor:

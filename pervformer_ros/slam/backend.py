@@ -24,7 +24,7 @@ from pervformer_ros.slam.motion import MotionModel, PoseEstimate
 from pervformer_ros.slam.odometry import Odometer, OdometryNoise, Reading, link
 from pervformer_ros.slam.places import alike
 from pervformer_ros.slam.saved_map import SavedMap
-from pervformer_ros.slam.tracking import Attempt, Fix, Tracker, fuse
+from pervformer_ros.slam.tracking import GATE, Attempt, Fix, Tracker, fuse
 from pervformer_ros.slam.view import View, make_view
 
 # After so many frames in a row without sight or odometry, what is seen starts a new piece of map.
@@ -42,8 +42,10 @@ KEYFRAME_INLIERS = 4
 KEYFRAME_LEAST = 0.2
 # So many keyframes are tried for a loop closure, and a closure rests on so many matches.
 LOOP_CANDIDATES = 3
-# What a piece of map that nothing links to the last may be off by: radians, metres.
-GAP_ROTATION, GAP_POSITION = 1.0, 5.0
+# How a robot that sees nothing may have gone and turned, per second; and where one may be that was
+# carried off: radians, metres.
+GAP_ROTATION, GAP_POSITION = 0.5, 1.0
+ANYWHERE_ROTATION, ANYWHERE_POSITION = 2.0, 20.0
 LOOP_INLIERS = 25
 
 
@@ -157,7 +159,7 @@ class SlamBackend:
         )
         T_map_base = tracked.T_map_base
         if is_keyframe:
-            T_map_base = self._add_keyframe(view, fixes, tracked)
+            T_map_base = self._add_keyframe(view, fixes, tracked, carried_off)
             self._motion.carry_along(T_map_base @ invert(tracked.T_map_base))
         # Remember the frame for the trajectory.
         self._history.add(view.stamp_ns, tracked.T_map_base, T_map_base, is_keyframe)
@@ -322,11 +324,13 @@ class SlamBackend:
         few = best is not None and best.inliers < enough
         return gone > (KEYFRAME_LEAST if few else 1.0)
 
-    def _add_keyframe(self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate) -> Array:
+    def _add_keyframe(
+        self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate, carried_off: bool
+    ) -> Array:
         """Add the view to the map and the graph; return its pose there."""
         attempts = self._register(view, tracked, self.config.linked_keyframes, fixes)
         more = [attempt.fix for attempt in attempts if attempt.fix]
-        edges = self._edges(view, [*fixes, *more], tracked)
+        edges = self._edges(view, [*fixes, *more], tracked, carried_off)
         new = make_keyframe(len(self._keyframes), view)
         self._learn(new, [*fixes, *more])
         poses = self._graph.add(view.stamp_ns, tracked.T_map_base, edges, *self._vertical(view))
@@ -359,7 +363,7 @@ class SlamBackend:
             T_map_camera, view.camera, LOOP_CANDIDATES, loose
         ):
             fix = self._track(view, keyframe, here).fix
-            if fix is not None and fix.inliers >= LOOP_INLIERS:
+            if fix is not None and fix.standing >= LOOP_INLIERS:
                 edge = Edge(keyframe.id, new, EdgeKind.LOOP, fix.T_keyframe_base, fix.covariance)
                 found.append(Candidate(edge, fix.inliers))
         return found
@@ -372,10 +376,17 @@ class SlamBackend:
         found = []
         for keyframe in alike(view, apart, LOOP_CANDIDATES):
             fix = self._tracker.recognise(view, keyframe).fix
-            if fix is not None and fix.inliers >= LOOP_INLIERS:
+            if fix is not None and fix.standing >= LOOP_INLIERS and self._can_be_at(fix):
                 edge = Edge(keyframe.id, new, EdgeKind.LOOP, fix.T_keyframe_base, fix.covariance)
                 found.append(Candidate(edge, fix.inliers))
         return found
+
+    def _can_be_at(self, fix: Fix) -> bool:
+        """Return whether the robot can have got to where a fix puts the newest keyframe."""
+        T_map_base = self._keyframes.poses[fix.keyframe] @ fix.T_keyframe_base
+        offset = se3.log(invert(self._keyframes.poses[-1]) @ T_map_base)
+        drift = se3.isotropic(*np.sqrt(self._keyframes.drift[fix.keyframe]).tolist())
+        return se3.mahalanobis_squared(offset, drift + fix.covariance) < GATE
 
     def _joined(self, loop: Edge) -> Array | None:
         """Return all poses with the newest piece of map moved to where the loop says it is.
@@ -397,7 +408,9 @@ class SlamBackend:
             return None, 0.0
         return view.reading.up, sigma
 
-    def _edges(self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate) -> list[Edge]:
+    def _edges(
+        self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate, carried_off: bool
+    ) -> list[Edge]:
         """Return what holds a new keyframe to the others; nothing for the first."""
         new = len(self._keyframes)
         if new == 0:
@@ -412,7 +425,12 @@ class SlamBackend:
             edges.append(Edge(new - 1, new, EdgeKind.ODOMETRY, way.T_first_second, covariance))
         if not edges:
             T_last_base = invert(self._keyframes.poses[-1]) @ tracked.T_map_base
-            covariance = tracked.covariance + se3.isotropic(GAP_ROTATION, GAP_POSITION)
+            seconds = (view.stamp_ns - self._keyframes[-1].stamp_ns) * 1e-9
+            if carried_off or new == self._resumed:
+                seconds = np.inf
+            rotation = min(GAP_ROTATION * seconds, ANYWHERE_ROTATION)
+            position = min(GAP_POSITION * seconds, ANYWHERE_POSITION)
+            covariance = tracked.covariance + se3.isotropic(rotation, position)
             edges.append(Edge(new - 1, new, EdgeKind.GAP, T_last_base, covariance))
         return edges
 

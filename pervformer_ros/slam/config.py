@@ -19,8 +19,6 @@ class SlamConfig:
         sensor knows it without drift, but for ramps; None for odometry that does not.
     min_similarity: cosine of two descriptors below which they never match.
     max_ratio: a match must be nearer than the second nearest by this factor (Lowe 2004).
-    min_static_probability: of the two poses that are proposed, one rests on matches that are at
-        least so likely to stand still, the other on all.
     min_inliers: an estimate resting on fewer matches is refused.
     tracked_keyframes: how many keyframes each frame is registered to.
     linked_keyframes: how many keyframes a new keyframe is registered to.
@@ -37,7 +35,6 @@ class SlamConfig:
     odometry_tilt: float | None = 0.02
     min_similarity: float = 0.4
     max_ratio: float = 0.95
-    min_static_probability: float = 0.5
     min_inliers: int = 12
     tracked_keyframes: int = 2
     linked_keyframes: int = 5

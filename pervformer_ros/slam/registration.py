@@ -2,31 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Registration of one view against a keyframe's 3D points: the pose and how far to trust it.
 
-RANSAC over P3P finds the matches that agree; a robust least-squares fit over their pixels and
-depths then gives the pose, and its covariance from the same Jacobians. Each match is weighed by
-the noise of all that was measured: the pixel and depth now, and the pixel and depth from which the
-keyframe's point was made, whose error is carried into the image by the pose.
+A robust least-squares fit over pixels and depths, from a proposed pose on, gives the pose, and its
+covariance from the same Jacobians. Each match is weighed by the noise of all that was measured: the
+pixel and depth now, and the pixel and depth from which the keyframe's point was made, whose error
+is carried into the image by the pose.
 
-Perception says how likely each match stands still, and may be wrong. Two poses are proposed: one
-that those agree on which likely stand still, and one of all; the one is taken under which what
-perception says and how the matches fit are likelier together. Each match is then believed to stand
-still by both (Bayes): what is taken for moving, but fits, is used all the same.
+Perception says how likely each match stands still, and may be wrong. Each is believed to by that
+and by how it fits (Bayes): what is taken for moving, but fits, is used all the same.
 """
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pervformer_ros.frame import CameraModel
 from pervformer_ros.geometry import Array, invert, transform_points
 from pervformer_ros.slam import se3
+from pervformer_ros.slam.matches import NO_DEPTH_VARIANCE, Matches, SensorNoise
+from pervformer_ros.slam.proposals import propose
 
-# No depth is more exact than this, however near (metres).
-DEPTH_FLOOR = 0.002
-RANSAC_ITERATIONS = 200
-RANSAC_PIXELS = 3.0
 # Squared Mahalanobis length (3 degrees of freedom) that 99.9 % of true matches stay below.
 INLIER_LIMIT = 16.3
 # How likely a residual within the limit is for what moves, against a perfect one of what does not.
@@ -39,12 +34,6 @@ NOISE_ITERATIONS = 2
 # A fit has settled when a step's squared length, in units of the pose's own error, is below this.
 SETTLED = 1e-4
 MIN_CONDITION = 1e-12
-# Sampling sees at most so many matches of each cell of the image (bucketing, Geiger et al. 2011): a
-# small thing full of texture must not outvote the room behind it.
-CELL_PIXELS = 40
-MATCHES_PER_CELL = 5
-# Stands in for the depth noise of a pixel without depth.
-NO_DEPTH_VARIANCE = 1e6
 # A pose less certain than this says nothing that odometry could not say better.
 MAX_ROTATION_SIGMA = 0.2
 MAX_TRANSLATION_SIGMA = 0.5
@@ -52,49 +41,6 @@ MAX_TRANSLATION_SIGMA = 0.5
 # points that are few, far or on one plane hide their outliers in it, so it counts for even less.
 DEGENERATE = 0.08
 LEVER = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class SensorNoise:
-    """Standard deviations: `pixel` of a feature, `depth * z**2 + DEPTH_FLOOR` of its depth z."""
-
-    pixel: float
-    depth: float
-
-    def depth_variance(self, z: NDArray[np.floating]) -> Array:
-        """Return the variances (K,) of depths (K,), square metres."""
-        return np.asarray((self.depth * z**2 + DEPTH_FLOOR) ** 2, float)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Matches:
-    """M matches between the 3D points of a keyframe and the pixels of a view.
-
-    points: (M, 3) in the keyframe's optical frame.
-    point_covariances: (M, 3, 3) of the points.
-    pixels: (M, 2) of the view, free of lens distortion.
-    depths: (M,) metres in the view, NaN where there is none.
-    static_probability: (M,) in (0, 1], that neither of both moves.
-    """
-
-    points: Array
-    point_covariances: Array
-    pixels: Array
-    depths: Array
-    static_probability: Array
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> "Matches":
-        """Return the chosen matches."""
-        return Matches(
-            self.points[chosen],
-            self.point_covariances[chosen],
-            self.pixels[chosen],
-            self.depths[chosen],
-            self.static_probability[chosen],
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,70 +52,12 @@ class Registration:
     inliers: NDArray[np.bool_]
 
 
-def point_covariances(points: Array, camera: CameraModel, noise: SensorNoise) -> Array:
-    """Return the covariances (K, 3, 3) of points (K, 3) made from a pixel and a depth each."""
-    z = points[:, 2]
-    ray = points / z[:, None]
-    along = ray[:, :, None] * ray[:, None, :] * noise.depth_variance(z)[:, None, None]
-    along[:, 0, 0] += (noise.pixel / camera.fx * z) ** 2
-    along[:, 1, 1] += (noise.pixel / camera.fy * z) ** 2
-    return along
-
-
 def register(
-    matches: Matches,
-    camera: CameraModel,
-    noise: SensorNoise,
-    min_inliers: int,
-    seed: int = 0,
-    min_static_probability: float = 0.5,
+    matches: Matches, camera: CameraModel, noise: SensorNoise, min_inliers: int, seed: int = 0
 ) -> Registration | None:
     """Return the pose that the matches agree on, or None where they do not pin one down."""
-    still = matches.static_probability >= min_static_probability
-    proposals = [_ransac(matches.take(still), camera, min_inliers, seed)]
-    if not still.all():
-        proposals.append(_ransac(matches, camera, min_inliers, seed))
-    poses = [invert(T) for T in proposals if T is not None]
-    if not poses:
-        return None
-    best = max(poses, key=lambda T: _evidence(matches, camera, noise, T)) if poses[1:] else poses[0]
-    return _fit(matches, camera, noise, min_inliers, best)
-
-
-def _ransac(matches: Matches, camera: CameraModel, min_inliers: int, seed: int) -> Array | None:
-    if len(matches) < max(min_inliers, 4):
-        return None
-    # OpenCV's own generator starts alike on every call, so the seed shuffles what it draws from.
-    order = np.random.default_rng(seed).permutation(len(matches))
-    sample = order[_first_of_cells(matches.pixels[order])]
-    found, rotation, translation, inliers = cv2.solvePnPRansac(
-        matches.points[sample],
-        matches.pixels[sample],
-        camera.K,
-        None,
-        iterationsCount=RANSAC_ITERATIONS,
-        reprojectionError=RANSAC_PIXELS,
-        confidence=0.999,
-        flags=cv2.SOLVEPNP_P3P,
-    )
-    if not found or inliers is None or len(inliers) < 4:
-        return None
-    T = np.eye(4)
-    T[:3, :3] = cv2.Rodrigues(rotation)[0]
-    T[:3, 3] = translation.ravel()
-    return T if np.isfinite(T).all() else None
-
-
-def _first_of_cells(pixels: Array) -> NDArray[np.bool_]:
-    """Return which of pixels (M, 2) are among the first few of their cell."""
-    column, row = (pixels // CELL_PIXELS).astype(int).T
-    cell = (row - row.min()) * (np.ptp(column) + 1) + column - column.min()
-    by_cell = np.argsort(cell, kind="stable")
-    ordered = cell[by_cell]
-    rank = np.arange(len(cell)) - np.searchsorted(ordered, ordered)
-    first = np.empty(len(cell), bool)
-    first[by_cell] = rank < MATCHES_PER_CELL
-    return first
+    T = propose(matches, camera, noise, min_inliers, seed)
+    return None if T is None else _fit(matches, camera, noise, min_inliers, T)
 
 
 def _fit(
@@ -211,17 +99,6 @@ def _fit(
     if sigma[:3].max() > MAX_ROTATION_SIGMA or sigma[3:].max() > MAX_TRANSLATION_SIGMA:
         return None
     return Registration(T, _without_degenerate(covariance), inliers)
-
-
-def _evidence(
-    matches: Matches, camera: CameraModel, noise: SensorNoise, T_keyframe_camera: Array
-) -> float:
-    """Return the log-likelihood of matches at a pose."""
-    residuals, projection, _ = _project(matches, camera, T_keyframe_camera)
-    whitening = _whitening(matches, noise, projection, T_keyframe_camera)
-    squared = ((whitening @ residuals[:, :, None])[:, :, 0] ** 2).sum(axis=1)
-    prior = matches.static_probability
-    return float(np.log(prior * np.exp(-0.5 * squared) + MOVING_LIKELIHOOD).sum())
 
 
 def _stands_still(prior: Array, squared: Array) -> Array:

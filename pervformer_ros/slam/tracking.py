@@ -13,10 +13,11 @@ from pervformer_ros.slam import se3
 from pervformer_ros.slam.calibration import OdometryCalibration
 from pervformer_ros.slam.config import SlamConfig
 from pervformer_ros.slam.keyframe import Keyframe, KeyframeMap
+from pervformer_ros.slam.matches import Matches, SensorNoise, point_covariances
 from pervformer_ros.slam.matching import match
 from pervformer_ros.slam.motion import PoseEstimate
 from pervformer_ros.slam.odometry import link
-from pervformer_ros.slam.registration import Matches, SensorNoise, point_covariances, register
+from pervformer_ros.slam.registration import register
 from pervformer_ros.slam.view import View
 
 # What no noise model of single features knows: calibration, rolling shutter, stamps that differ.
@@ -36,12 +37,17 @@ ROWS_AT_A_TIME = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fix:
-    """A view's pose relative to a keyframe: base in the keyframe's base, with its covariance."""
+    """A view's pose relative to a keyframe: base in the keyframe's base, with its covariance.
+
+    agreeing: (M,) which of the matches it was made from agree on it.
+    standing: how many of these perception expects to stand still.
+    """
 
     keyframe: int
     T_keyframe_base: Array
     covariance: Array
-    agreeing: NDArray[np.bool_]  # (M,) of the matches it was made from
+    agreeing: NDArray[np.bool_]
+    standing: int
 
     @property
     def inliers(self) -> int:
@@ -145,10 +151,11 @@ class Tracker:
 
     def _fix(self, view: View, keyframe: Keyframe, matches: Matches, least: int) -> Fix | None:
         seed = self._config.seed + view.stamp_ns % 2**31
-        found = register(
-            matches, view.camera, self._noise, least, seed, self._config.min_static_probability
-        )
+        found = register(matches, view.camera, self._noise, least, seed)
         if found is None:
+            return None
+        standing = int((matches.static_probability[found.inliers] > 0.5).sum())
+        if standing < least:  # what moves and fills the view offers a pose of its own
             return None
         covariance = se3.change_frame(found.covariance, view.T_base_camera)
         return Fix(
@@ -156,6 +163,7 @@ class Tracker:
             keyframe.T_base_camera @ found.T_keyframe_camera @ invert(view.T_base_camera),
             covariance + se3.isotropic(ROTATION_FLOOR, TRANSLATION_FLOOR),
             found.inliers,
+            standing,
         )
 
     def _reachable(

@@ -144,22 +144,22 @@ def test_more_objects_than_cells_are_not_asked_for() -> None:
 
 def test_a_keypoint_is_where_its_cell_says() -> None:
     percept = empty_percept()
-    for u, v, logit in ((3, 5, 9.0), (40, 21, 8.0), (95, 63, 7.0)):
+    for u, v, logit in ((17, 18, 9.0), (40, 21, 8.0), (79, 47, 7.0)):
         put_keypoint(percept, u, v, logit)
     found = keypoints(percept, count=3)
     assert found.valid.all()
     torch.testing.assert_close(
-        found.uv[0], torch.tensor([[3.0, 5.0], [40.0, 21.0], [95.0, 63.0]]), atol=0.1, rtol=0.0
+        found.uv[0], torch.tensor([[17.0, 18.0], [40.0, 21.0], [79.0, 47.0]]), atol=0.1, rtol=0.0
     )
     assert (found.score[0, :-1] >= found.score[0, 1:]).all()
 
 
 def test_a_keypoint_lies_between_pixels_that_share_it() -> None:
     percept = empty_percept()
-    put_keypoint(percept, 11, 20, 9.0)
-    put_keypoint(percept, 12, 20, 8.9)
+    put_keypoint(percept, 21, 20, 9.0)
+    put_keypoint(percept, 22, 20, 8.9)
     u, v = keypoints(percept, count=1).uv[0, 0].tolist()
-    assert u == pytest.approx(11.47, abs=0.03)
+    assert u == pytest.approx(21.47, abs=0.03)
     assert v == pytest.approx(20.0, abs=0.03)
 
 
@@ -169,10 +169,19 @@ def test_a_cell_that_says_none_has_no_keypoint() -> None:
     assert not keypoints(percept).valid.any()
 
 
+def test_keypoints_keep_away_from_the_edge() -> None:
+    percept = empty_percept()
+    for u, v in ((3, 30), (15, 30), (80, 30), (50, 15), (50, 48), (50, 30)):
+        put_keypoint(percept, u, v, 9.0)
+    found = keypoints(percept, count=2)
+    assert found.uv[0, 0].round().tolist() == [50.0, 30.0]
+    assert found.score[0, 0] > 5 * found.score[0, 1]
+
+
 def test_keypoints_keep_their_distance() -> None:
     percept = empty_percept()
     for u, logit in ((20, 9.0), (22, 8.5), (26, 8.0)):
-        put_keypoint(percept, u, 12, logit)
+        put_keypoint(percept, u, 20, logit)
     found = keypoints(percept, count=2)
     assert sorted(round(u) for u in found.uv[0, :, 0].tolist()) == [20, 26]
 

@@ -205,6 +205,16 @@ def test_a_long_blindness_without_odometry_starts_a_new_piece_of_map(room):
     assert np.isfinite(run.backend.trajectory().poses).all()
 
 
+def test_the_longer_nothing_is_seen_the_farther_the_robot_may_have_gone(room):
+    doubts = []
+    for frames in (20, 35):
+        run = replaced(room, range(50, 50 + frames), blank).play(odometry=False)
+        edges = run.backend.graph().edges
+        doubts += [np.sqrt(e.covariance[3, 3]) for e in edges if e.kind is EdgeKind.GAP]
+    short, long = doubts
+    assert 2.0 < short < long < 5.0
+
+
 @pytest.mark.parametrize("odometry", [True, False])
 def test_a_camera_that_never_sees_anything_is_survived(room, odometry):
     run = replaced(room, range(COUNT), blank).play(odometry=odometry)
@@ -246,6 +256,25 @@ def test_features_marked_as_moving_are_not_used():
     run.features = [mark(f, CAMERA) for f in run.features]
     assert final_ate(run.play()) < 0.15 * ate(run.odometry, run.truth)
     assert final_ate(run.play(odometry=False)) < 0.08
+
+
+def test_what_moves_is_not_followed_where_nothing_else_is_seen():
+    cluster = Thing.cluster(np.random.default_rng(5), 300)
+    ahead = make_transform([2.0, 0.0, 0.6], [0, 0, 0, 1])
+    truth = drive(COUNT)
+    run = Run.record(COUNT, extra=lambda i: [(cluster, truth[i] @ ahead)])
+    run.features = [
+        nearest(mark(f, CAMERA)) if 40 <= i < 50 else mark(f, CAMERA)
+        for i, f in enumerate(run.features)
+    ]
+    assert set(states(run.play(odometry=False))[40:50]) == {TrackingState.LOST}
+
+
+def nearest(features):
+    """Leave the moving thing alone."""
+    kept = features.points[:, 2] < 2.6
+    names = ("uv", "points", "score", "static_probability", "descriptors")
+    return replace(features, **{name: getattr(features, name)[kept] for name in names})
 
 
 def mark(features, camera):

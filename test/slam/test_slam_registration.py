@@ -6,12 +6,8 @@ from slam_room import CAMERA
 
 from pervformer_ros.geometry import invert, rotation_angle, transform_points
 from pervformer_ros.slam import se3
-from pervformer_ros.slam.registration import (
-    Matches,
-    SensorNoise,
-    point_covariances,
-    register,
-)
+from pervformer_ros.slam.matches import Matches, SensorNoise, point_covariances
+from pervformer_ros.slam.registration import register
 
 NOISE = SensorNoise(pixel=1.0, depth=0.002)
 T_KEYFRAME_CAMERA = se3.exp(np.array([0.02, -0.15, 0.03, 0.2, -0.05, 0.15]))
@@ -150,6 +146,19 @@ def test_what_likely_moves_has_no_say_against_what_does_not():
     np.testing.assert_allclose(
         found.T_keyframe_camera, register(rest, CAMERA, NOISE, 12).T_keyframe_camera, atol=1e-4
     )
+
+
+def test_what_moves_and_fills_the_view_does_not_outvote_the_room():
+    rng = np.random.default_rng(11)
+    matches = measure(rng, scene(rng, 240))
+    along = measure(rng, scene(rng, 240), se3.exp(np.zeros(6)))  # drives along with the camera
+    moving = slice(0, 210)
+    for name in ("points", "point_covariances", "pixels", "depths"):
+        getattr(matches, name)[moving] = getattr(along, name)[moving]
+    matches.static_probability[moving] = 0.02
+    found = register(matches, CAMERA, NOISE, 12)
+    assert found.inliers[210:].mean() > 0.8
+    assert np.linalg.norm(error(found)[3:]) < 0.03
 
 
 @pytest.mark.parametrize("hidden", [60, 115])
