@@ -107,6 +107,7 @@ class SlamBackend:
         self._loops = LoopVerifier()
         self._abduction = AbductionWatch()
         self._carried_off = False
+        self._anywhere = False  # no keyframe yet since it was carried off
         self._graph = GraphOptimiser()
         self._history = History()
         self._T_map_odom = np.eye(4)
@@ -140,6 +141,7 @@ class SlamBackend:
         carried_off, self._carried_off = self._carried_off, False
         if carried_off:
             self._odometer.part()
+            self._anywhere = True
         reading = self._odometer.read(features.stamp_ns, T_odom_base)
         prediction = self._predict(features.stamp_ns, reading)
         # Register the view to the keyframes it should overlap.
@@ -159,7 +161,7 @@ class SlamBackend:
         )
         T_map_base = tracked.T_map_base
         if is_keyframe:
-            T_map_base = self._add_keyframe(view, fixes, tracked, carried_off)
+            T_map_base = self._add_keyframe(view, fixes, tracked)
             self._motion.carry_along(T_map_base @ invert(tracked.T_map_base))
         # Remember the frame for the trajectory.
         self._history.add(view.stamp_ns, tracked.T_map_base, T_map_base, is_keyframe)
@@ -324,13 +326,12 @@ class SlamBackend:
         few = best is not None and best.inliers < enough
         return gone > (KEYFRAME_LEAST if few else 1.0)
 
-    def _add_keyframe(
-        self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate, carried_off: bool
-    ) -> Array:
+    def _add_keyframe(self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate) -> Array:
         """Add the view to the map and the graph; return its pose there."""
         attempts = self._register(view, tracked, self.config.linked_keyframes, fixes)
         more = [attempt.fix for attempt in attempts if attempt.fix]
-        edges = self._edges(view, [*fixes, *more], tracked, carried_off)
+        edges = self._edges(view, [*fixes, *more], tracked)
+        self._anywhere = False
         new = make_keyframe(len(self._keyframes), view)
         self._learn(new, [*fixes, *more])
         poses = self._graph.add(view.stamp_ns, tracked.T_map_base, edges, *self._vertical(view))
@@ -408,9 +409,7 @@ class SlamBackend:
             return None, 0.0
         return view.reading.up, sigma
 
-    def _edges(
-        self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate, carried_off: bool
-    ) -> list[Edge]:
+    def _edges(self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate) -> list[Edge]:
         """Return what holds a new keyframe to the others; nothing for the first."""
         new = len(self._keyframes)
         if new == 0:
@@ -426,7 +425,7 @@ class SlamBackend:
         if not edges:
             T_last_base = invert(self._keyframes.poses[-1]) @ tracked.T_map_base
             seconds = (view.stamp_ns - self._keyframes[-1].stamp_ns) * 1e-9
-            if carried_off or new == self._resumed:
+            if self._anywhere:
                 seconds = np.inf
             rotation = min(GAP_ROTATION * seconds, ANYWHERE_ROTATION)
             position = min(GAP_POSITION * seconds, ANYWHERE_POSITION)
