@@ -21,8 +21,8 @@ TRIPLES = 300
 TRIPLE_VARIANCE = 4.0
 # Half the squared length of a residual from which a match does not fit, however far off it is.
 MISFIT = 6.9
-# Drawn are at most so many matches of each cell of the image (bucketing, Geiger et al. 2011): a
-# small thing full of texture must not outvote the room behind it.
+# At most so many matches of each cell of the image count (bucketing, Geiger et al. 2011): a small
+# thing full of texture must not outvote the room behind it.
 CELL_PIXELS = 40
 MATCHES_PER_CELL = 5
 # Where hardly anything has depth in the view.
@@ -34,12 +34,14 @@ def propose(
     matches: Matches, camera: CameraModel, noise: SensorNoise, least: int, seed: int
 ) -> Array | None:
     """Return T_keyframe_camera (4, 4), None where fewer than `least` matches could tell."""
+    if len(matches) < max(least, 4):
+        return None
     order = np.random.default_rng(seed).permutation(len(matches))
-    with_depth = order[np.isfinite(matches.depths[order])]
-    if len(with_depth) < max(least, 4):
-        return _by_pixels(matches, camera, order, max(least, 4))
-    drawn = with_depth[_first_of_cells(matches.pixels[with_depth])]
-    triples = _draw(matches.static_probability, drawn, seed)
+    matches = matches.take(order[_first_of_cells(matches.pixels[order])])
+    with_depth = np.flatnonzero(np.isfinite(matches.depths))
+    if len(with_depth) < 4:
+        return _by_pixels(matches, camera)
+    triples = _draw(matches.static_probability, with_depth, seed)
     rays = (matches.pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
     seen = np.column_stack([rays, np.ones(len(rays))]) * matches.depths[:, None]
     rotation, translation = _rigid(matches.points[triples], seen[triples])
@@ -49,11 +51,11 @@ def propose(
     return invert(T_camera_keyframe)
 
 
-def _draw(weight: Array, drawn: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
-    """Return TRIPLES triples (T, 3) of the drawn matches, the likelier the larger their weight."""
+def _draw(weight: Array, among: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
+    """Return TRIPLES triples (T, 3) among matches, each the likelier the larger its weight."""
     # Of exponential variables with these rates, each is the least as often as its weight says.
-    keys = np.random.default_rng(seed).standard_exponential((TRIPLES, len(drawn))) / weight[drawn]
-    return drawn[np.argpartition(keys, 2, axis=1)[:, :3]]
+    keys = np.random.default_rng(seed).standard_exponential((TRIPLES, len(among))) / weight[among]
+    return among[np.argpartition(keys, 2, axis=1)[:, :3]]
 
 
 def _rigid(first: Array, second: Array) -> tuple[Array, Array]:
@@ -84,18 +86,15 @@ def _cost(
     return np.asarray(np.minimum(off, MISFIT) @ matches.static_probability)
 
 
-def _by_pixels(
-    matches: Matches, camera: CameraModel, order: NDArray[np.intp], least: int
-) -> Array | None:
+def _by_pixels(matches: Matches, camera: CameraModel) -> Array | None:
     """Return T_keyframe_camera by RANSAC over P3P, of what likely stands still if that will do."""
-    still = order[matches.static_probability[order] >= 0.5]
-    chosen = still if len(still) >= least else order
-    chosen = chosen[_first_of_cells(matches.pixels[chosen])]
+    still = matches.static_probability > 0.5
+    chosen = matches.take(still) if still.sum() >= 4 else matches
     if len(chosen) < 4:
         return None
     found, rotation, translation, inliers = cv2.solvePnPRansac(
-        matches.points[chosen],
-        matches.pixels[chosen],
+        chosen.points,
+        chosen.pixels,
         camera.K,
         None,
         iterationsCount=PNP_ITERATIONS,
@@ -113,8 +112,6 @@ def _by_pixels(
 
 def _first_of_cells(pixels: Array) -> NDArray[np.bool_]:
     """Return which of pixels (M, 2) are among the first few of their cell."""
-    if not len(pixels):
-        return np.zeros(0, bool)
     column, row = (pixels // CELL_PIXELS).astype(int).T
     cell = (row - row.min()) * (np.ptp(column) + 1) + column - column.min()
     by_cell = np.argsort(cell, kind="stable")
