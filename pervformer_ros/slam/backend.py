@@ -24,7 +24,7 @@ from pervformer_ros.slam.motion import MotionModel, PoseEstimate
 from pervformer_ros.slam.odometry import Odometer, OdometryNoise, Reading, link
 from pervformer_ros.slam.places import alike
 from pervformer_ros.slam.saved_map import SavedMap
-from pervformer_ros.slam.tracking import GATE, Attempt, Fix, Tracker, fuse
+from pervformer_ros.slam.tracking import Attempt, Fix, Tracker, can_be_at, fuse
 from pervformer_ros.slam.view import View, make_view
 
 # After so many frames in a row without sight or odometry, what is seen starts a new piece of map.
@@ -41,12 +41,11 @@ KEYFRAME_INLIERS = 4
 # But not before it has gone or turned this part of what makes any view new.
 KEYFRAME_LEAST = 0.2
 # So many keyframes are tried for a loop closure, and a closure rests on so many matches.
-LOOP_CANDIDATES = 3
+LOOP_CANDIDATES, LOOP_INLIERS = 3, 25
 # How a robot that sees nothing may have gone and turned, per second; and where one may be that was
 # carried off: radians, metres.
 GAP_ROTATION, GAP_POSITION = 0.5, 1.0
 ANYWHERE_ROTATION, ANYWHERE_POSITION = 2.0, 20.0
-LOOP_INLIERS = 25
 
 
 class TrackingState(str, Enum):
@@ -282,7 +281,7 @@ class SlamBackend:
 
     def _track(self, view: View, keyframe: Keyframe, prediction: PoseEstimate) -> Attempt:
         """Register the view to one keyframe, whose place is not better known than its drift."""
-        drift = se3.isotropic(*np.sqrt(self._keyframes.drift[keyframe.id]).tolist())
+        drift = self._keyframes.drift_of(keyframe.id)
         unsure = PoseEstimate(prediction.T_map_base, prediction.covariance + drift)
         return self._tracker.track(view, keyframe, self._keyframes.poses[keyframe.id], unsure)
 
@@ -354,7 +353,6 @@ class SlamBackend:
 
     def _loop_candidates(self, view: View, tracked: PoseEstimate) -> list[Candidate]:
         """Return closures of the newest keyframe with those that the way to has drifted from."""
-        new = len(self._keyframes) - 1
         # The newest keyframe may have been moved by the graph since it was tracked.
         here = PoseEstimate(self._keyframes.poses[-1], tracked.covariance)
         T_map_camera = here.T_map_base @ view.T_base_camera
@@ -365,29 +363,28 @@ class SlamBackend:
         ):
             fix = self._track(view, keyframe, here).fix
             if fix is not None and fix.standing >= LOOP_INLIERS:
-                edge = Edge(keyframe.id, new, EdgeKind.LOOP, fix.T_keyframe_base, fix.covariance)
-                found.append(Candidate(edge, fix.inliers))
+                found.append(self._candidate(fix))
         return found
 
     def _places(self, view: View) -> list[Candidate]:
         """Return closures of the newest keyframe with the pieces of map it is not joined to."""
-        new = len(self._keyframes) - 1
         known = self._keyframes.is_apart & self._keyframes.remembers
         apart = [self._keyframes[int(i)] for i in np.flatnonzero(known)]
         found = []
         for keyframe in alike(view, apart, LOOP_CANDIDATES):
             fix = self._tracker.recognise(view, keyframe).fix
-            if fix is not None and fix.standing >= LOOP_INLIERS and self._can_be_at(fix):
-                edge = Edge(keyframe.id, new, EdgeKind.LOOP, fix.T_keyframe_base, fix.covariance)
-                found.append(Candidate(edge, fix.inliers))
+            if fix is None or fix.standing < LOOP_INLIERS:
+                continue
+            here = PoseEstimate(self._keyframes.poses[-1], self._keyframes.drift_of(keyframe.id))
+            if can_be_at(fix, self._keyframes.poses[keyframe.id], here):
+                found.append(self._candidate(fix))
         return found
 
-    def _can_be_at(self, fix: Fix) -> bool:
-        """Return whether the robot can have got to where a fix puts the newest keyframe."""
-        T_map_base = self._keyframes.poses[fix.keyframe] @ fix.T_keyframe_base
-        offset = se3.log(invert(self._keyframes.poses[-1]) @ T_map_base)
-        drift = se3.isotropic(*np.sqrt(self._keyframes.drift[fix.keyframe]).tolist())
-        return se3.mahalanobis_squared(offset, drift + fix.covariance) < GATE
+    def _candidate(self, fix: Fix) -> Candidate:
+        """Return the closure that ties the newest keyframe as a fix says."""
+        new = len(self._keyframes) - 1
+        edge = Edge(fix.keyframe, new, EdgeKind.LOOP, fix.T_keyframe_base, fix.covariance)
+        return Candidate(edge, fix.inliers)
 
     def _joined(self, loop: Edge) -> Array | None:
         """Return all poses with the newest piece of map moved to where the loop says it is.

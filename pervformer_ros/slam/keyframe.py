@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pervformer_ros.frame import CameraModel
 from pervformer_ros.geometry import Array, invert, transform_points
+from pervformer_ros.slam import se3
 from pervformer_ros.slam.odometry import Reading
 from pervformer_ros.slam.view import View
 
@@ -133,6 +134,10 @@ class KeyframeMap:
     def move(self, poses: Array, drift: Array) -> None:
         """Take over what the graph has found."""
         self.poses, self.drift = poses, drift
+
+    def drift_of(self, index: int) -> Array:
+        """Return the covariance (6, 6) of a keyframe, seen from the newest."""
+        return se3.isotropic(*np.sqrt(self.drift[index]).tolist())
 
     @property
     def is_tied(self) -> NDArray[np.bool_]:

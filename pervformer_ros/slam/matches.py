@@ -48,6 +48,11 @@ class Matches:
     def __len__(self) -> int:
         return len(self.points)
 
+    @property
+    def is_still(self) -> NDArray[np.bool_]:
+        """Which of them (M,) perception expects to stand still."""
+        return self.static_probability > 0.5
+
     def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> "Matches":
         """Return the chosen matches."""
         return Matches(

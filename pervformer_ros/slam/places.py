@@ -37,9 +37,11 @@ def alike(view: View, keyframes: list[Keyframe], count: int) -> list[Keyframe]:
 
 def _shortlist(view: View, keyframes: list[Keyframe]) -> list[Keyframe]:
     """Return those that look most alike as a whole, or evenly spread ones where nothing tells."""
+    if len(keyframes) <= ASKED:
+        return keyframes
     size = len(view.place_descriptor)
     if not size or any(len(keyframe.place_descriptor) != size for keyframe in keyframes):
-        return keyframes[:: max(1, -(-len(keyframes) // ASKED))]
+        return keyframes[:: -(-len(keyframes) // ASKED)]
     described = np.stack([keyframe.place_descriptor for keyframe in keyframes])
     order = np.argsort(-(described @ view.place_descriptor), kind="stable")
     return [keyframes[i] for i in np.sort(order[:ASKED])]

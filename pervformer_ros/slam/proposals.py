@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A first pose from matches of which many are wrong: drawn triples, judged by all matches.
+"""A first pose from matches of which many are wrong: drawn triples, judged by the others.
 
 Three matches with depth fix a pose; of some hundred drawn ones that is taken which most
 matches fit (RANSAC, with the robust cost of MSAC: Torr and Zisserman 2000). Each match is drawn and
@@ -73,7 +73,7 @@ def _rigid(first: Array, second: Array) -> tuple[Array, Array]:
 def _cost(
     matches: Matches, camera: CameraModel, noise: SensorNoise, rotation: Array, translation: Array
 ) -> Array:
-    """Return how badly all matches fit poses (T, 3, 3), (T, 3), each as likely as it is static."""
+    """Return how badly matches fit poses (T, 3, 3), (T, 3), each as likely as it is static."""
     points = matches.points @ rotation.transpose(0, 2, 1) + translation[:, None]
     x, y, z = points[..., 0], points[..., 1], np.maximum(points[..., 2], 1e-3)
     u = camera.fx * x / z + (camera.cx - matches.pixels[:, 0])
@@ -88,8 +88,7 @@ def _cost(
 
 def _by_pixels(matches: Matches, camera: CameraModel) -> Array | None:
     """Return T_keyframe_camera by RANSAC over P3P, of what likely stands still if that will do."""
-    still = matches.static_probability > 0.5
-    chosen = matches.take(still) if still.sum() >= 4 else matches
+    chosen = matches.take(matches.is_still) if matches.is_still.sum() >= 4 else matches
     if len(chosen) < 4:
         return None
     found, rotation, translation, inliers = cv2.solvePnPRansac(

@@ -123,8 +123,7 @@ class Tracker:
         Odometry since the keyframe is asked too: the prediction may be unsure of where the robot is
         and yet odometry sure of how it went since a keyframe that is no better placed.
         """
-        offset = _offset(prediction, fix, T_map_keyframe)
-        if se3.mahalanobis_squared(offset, prediction.covariance + fix.covariance) > GATE:
+        if not can_be_at(fix, T_map_keyframe, prediction):
             return False
         way = link(keyframe.reading, view.reading)
         if way is None:
@@ -154,7 +153,7 @@ class Tracker:
         found = register(matches, view.camera, self._noise, least, seed)
         if found is None:
             return None
-        standing = int((matches.static_probability[found.inliers] > 0.5).sum())
+        standing = int(matches.is_still[found.inliers].sum())
         if standing < least:  # what moves and fills the view offers a pose of its own
             return None
         covariance = se3.change_frame(found.covariance, view.T_base_camera)
@@ -191,6 +190,12 @@ class Tracker:
         return _within(np.stack([u, v], axis=1), view.pixels, radius)
 
 
+def can_be_at(fix: Fix, T_map_keyframe: Array, prediction: PoseEstimate) -> bool:
+    """Return whether a fix to a keyframe at T_map_keyframe is within the errors of a prediction."""
+    offset = _offset(prediction, fix, T_map_keyframe)
+    return se3.mahalanobis_squared(offset, prediction.covariance + fix.covariance) <= GATE
+
+
 def _within(centres: Array, pixels: Array, radius: Array) -> NDArray[np.bool_]:
     """Return which pixels (B, 2) are within the radius (A,) of which centres (A, 2)."""
     # In single precision, in place and a few rows at a time: memory is what takes the time.
@@ -220,9 +225,8 @@ def fuse(prediction: PoseEstimate, fixes: Sequence[Fix], keyframes: KeyframeMap)
     information = np.linalg.inv(prediction.covariance)
     pull = np.zeros(6)
     for fix in fixes:
-        drift = se3.isotropic(*np.sqrt(keyframes.drift[fix.keyframe]).tolist())
         # All fixes share the view's own errors, so n of them do not count n times.
-        weight = np.linalg.inv(fix.covariance + drift) / len(fixes)
+        weight = np.linalg.inv(fix.covariance + keyframes.drift_of(fix.keyframe)) / len(fixes)
         information = information + weight
         pull += weight @ _offset(prediction, fix, keyframes.poses[fix.keyframe])
     covariance = np.linalg.inv(information)
