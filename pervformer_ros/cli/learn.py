@@ -63,6 +63,12 @@ def train(
     only_points: Annotated[
         bool, typer.Option("--only-points", help="Learn keypoints and descriptors alone.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that prepare streams: for a GPU.")
+    ] = 0,
+    kept: Annotated[
+        int, typer.Option(min=1, help="With workers: streams that batches are drawn from.")
+    ] = 256,
 ) -> None:
     """Train on the simulated warehouse; run again, it goes on where it was stopped."""
     from pervformer_ros.training.loop import TrainConfig
@@ -74,6 +80,7 @@ def train(
             shards, out, model.value, variant.value, size, shrink, rounds, streams,
             segment, chunk, learning_rate, clip_norm=clip_norm, seed=seed, init=tuple(init or ()),
             device=device, bf16=bf16, hours=hours, only_points=only_points,
+            workers=workers, kept=kept,
         )  # fmt: skip
         run(config, lambda done, total, losses: progress(done, total))
     say(f"weights: {out / 'model.safetensors'}")

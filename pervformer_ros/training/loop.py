@@ -19,11 +19,13 @@ from pervformer_ros.model import PervFormer, create_model, load_model, save_mode
 from pervformer_ros.model.pervformer import MemoryState
 from pervformer_ros.training.learner import Learner
 from pervformer_ros.training.losses import total
-from pervformer_ros.training.streams import Batch, batches, in_background
+from pervformer_ros.training.streams import Batch, batches, each, in_background
+from pervformer_ros.training.workers import StreamPlan, echoed_batches
 
 RUN_FILE = "run.pt"
 WEIGHTS_FILE = "model.safetensors"
 LOG_EVERY = 10  # steps
+SAVE_EVERY_S = 20.0  # but no round is cut in two
 WARM_UP = 100  # steps
 
 
@@ -42,6 +44,8 @@ class TrainConfig:
     init: weights to begin with, as far as they fit; of several files the first that has one counts.
     only_points: learn keypoints and descriptors, and nothing else; otherwise all but these.
     hours: stop after so long, however far it is; the schedule follows the clock then.
+    workers: processes that prepare streams beside this one, so that a GPU need not wait for them;
+    kept: then, how many of the last ones are drawn from. Such runs are not repeatable to the bit.
     """
 
     shards: Path
@@ -64,6 +68,8 @@ class TrainConfig:
     bf16: bool = True
     hours: float | None = None
     only_points: bool = False
+    workers: int = 0
+    kept: int = 256
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -110,7 +116,8 @@ class Trainer:
         log = self._log()
         started, before = time.monotonic(), self.seconds
         state: MemoryState | None = None
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}
+        saved = -math.inf
         steps = math.ceil(config.segment / config.chunk)
         for number, index, batch in in_background(self._batches):
             self.seconds = before + time.monotonic() - started
@@ -120,25 +127,29 @@ class Trainer:
             if index == 0:
                 state = self.learner.init_state(config.streams)
             assert state is not None
-            losses, state = self._learn(_to(batch, config.device), state, share)
+            batch = each(lambda x: x.to(config.device), batch)
+            losses, state = self._learn(batch, state, share)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value / LOG_EVERY
             if self.step % LOG_EVERY == 0:
+                means = {name: float(value) for name, value in sums.items()}
                 if log is not None:
-                    for name, value in sums.items():
-                        log.add_scalar(name, value, self.step)
-                report(number, config.rounds, sums)
+                    for name, mean in means.items():
+                        log.add_scalar(name, mean, self.step)
+                report(number, config.rounds, means)
                 sums = {}
             if index == steps - 1:
                 self.round = number + 1
-                self._save()
+                if time.monotonic() - saved > SAVE_EVERY_S:
+                    self._save()
+                    saved = time.monotonic()
         self._save()
         if log is not None:
             log.close()
 
     def _learn(
         self, batch: Batch, state: MemoryState, share: float
-    ) -> tuple[dict[str, float], MemoryState]:
+    ) -> tuple[dict[str, Tensor], MemoryState]:
         """Take one step on one chunk."""
         config = self.config
         rate = config.learning_rate * min(1.0, (self.step + 1) / WARM_UP)
@@ -163,14 +174,12 @@ class Trainer:
         self.frames += batch.dt.numel() * self.world
         decay = min(config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mine, theirs in zip(
-                self.average.parameters(), self.model.parameters(), strict=True
-            ):
-                mine.lerp_(theirs, 1 - decay)
-        found = {name: float(value.detach()) for name, value in losses.items()}
-        return found | {"norm": float(norm), "rate": rate}, MemoryState(
-            *(x.detach() for x in state)
-        )
+            mine, theirs = (tuple(m.parameters()) for m in (self.average, self.model))
+            torch._foreach_lerp_(mine, theirs, 1 - decay)
+        # Nothing is read back here: a GPU would have to be waited for.
+        found = {name: value.detach() for name, value in losses.items()}
+        found |= {"norm": norm, "rate": torch.tensor(rate)}
+        return found, MemoryState(*(x.detach() for x in state))
 
     def _share_gradients(self) -> None:
         if self.world == 1:
@@ -196,10 +205,16 @@ class Trainer:
         return share
 
     def _batches(self) -> Any:
-        c = self.config
+        c, seed, model = self.config, self.config.seed * 1000 + self.rank, self.model.config
+        if c.workers:
+            plan = StreamPlan(
+                c.shards, seed, c.segment, c.chunk, c.window, model, c.shrink, c.only_points
+            )
+            run = self.round, c.rounds, c.streams
+            return echoed_batches(plan, *run, c.workers, c.kept, c.device)
         return batches(
-            c.shards, c.seed * 1000 + self.rank, self.round, c.rounds, c.streams, c.segment,
-            c.chunk, c.window, self.model.config, c.shrink, c.only_points,
+            c.shards, seed, self.round, c.rounds, c.streams, c.segment, c.chunk, c.window, model,
+            c.shrink, c.only_points,
         )  # fmt: skip
 
     def _log(self) -> Any:
@@ -319,11 +334,3 @@ def _optimisers(model: nn.Module, rate: float, decay: float) -> list[torch.optim
     if not hidden:
         return [adamw]
     return [torch.optim.Muon(hidden, rate, decay, adjust_lr_fn="match_rms_adamw"), adamw]
-
-
-def _to(batch: Any, device: str) -> Any:
-    if batch is None:
-        return None
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    return type(batch)(*(_to(x, device) for x in batch))

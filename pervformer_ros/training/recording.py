@@ -78,6 +78,20 @@ class Recording:
         return np.flatnonzero(self.pixels.any(axis=0))
 
 
+def shards_in(folder: Path) -> list[Path]:
+    """Return the shards of a folder, sorted.
+
+    Raises:
+        FileNotFoundError: if there are none.
+    """
+    paths = sorted(folder.glob("*.npz"))
+    if not paths:
+        raise FileNotFoundError(
+            f"{folder} holds no shards: make some with `python -m pervformer_ros.sim.shards`"
+        )
+    return paths
+
+
 class Pool:
     """Shards in memory, `capacity` at once, in an order that the seed decides.
 
@@ -110,13 +124,7 @@ class Pool:
 
     @cached_property
     def _paths(self) -> list[Path]:
-        paths = sorted(self._folder.glob("*.npz"))
-        if not paths:
-            raise FileNotFoundError(
-                f"{self._folder} holds no shards: make some with "
-                "`python -m pervformer_ros.sim.shards`"
-            )
-        return paths
+        return shards_in(self._folder)
 
     def _name(self, index: int) -> Path:
         paths = self._paths

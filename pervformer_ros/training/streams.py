@@ -23,7 +23,7 @@ from pervformer_ros.training.clutter import Layer, draw_boxes, render
 from pervformer_ros.training.correspondence import PointTargets, View, point_targets
 from pervformer_ros.training.lives import ProbeTargets, live
 from pervformer_ros.training.paint import paint
-from pervformer_ros.training.recording import Pool
+from pervformer_ros.training.recording import Pool, Recording
 from pervformer_ros.training.segments import Segment, Window, draw_segment
 
 MOST_FRESH = 4  # shards that are read in a round, and fewer
@@ -203,15 +203,24 @@ def batches(
     pool, probes = Pool(folder, seed, fresh=fresh), 0 if points else config.probes
     for number in range(first_round, rounds):
         recordings = pool.at(number)
-        if any(r.shape != config.image_size for r in recordings):
-            raise ValueError(f"the shards' images are not {config.image_size}, as the model's are")
+        check_size(recordings, config)
         sources = []
         for i in range(streams):
             rng = np.random.default_rng([seed, number, i])
             drawn = draw_segment(rng, recordings, segment, size, shrink)
             sources.append(Stream(rng, drawn, probes, points))
         for index, start in enumerate(range(0, segment, chunk)):
-            yield number, index, _collate([s.chunk(start, start + chunk) for s in sources])
+            yield number, index, collate([s.chunk(start, start + chunk) for s in sources])
+
+
+def check_size(recordings: list[Recording], config: PervFormerConfig) -> None:
+    """Refuse recordings whose images are not those of the model.
+
+    Raises:
+        ValueError: then.
+    """
+    if any(r.shape != config.image_size for r in recordings):
+        raise ValueError(f"the shards' images are not {config.image_size}, as the model's are")
 
 
 JOIN_S = 30.0
@@ -280,12 +289,19 @@ def _between(before: Array, after: Array) -> Array:
     return invert(after) @ before
 
 
-def _collate(chunks: list[dict[str, Any]]) -> Batch:
-    def join(values: list[Any]) -> Any:
-        if values[0] is None:
-            return None
-        if hasattr(values[0], "_fields"):
-            return type(values[0])(*(join(list(x)) for x in zip(*values, strict=True)))
-        return torch.from_numpy(np.stack(values))
+def collate(chunks: list[dict[str, Any]]) -> Batch:
+    """Return chunks of `Stream.chunk` as one batch of tensors, the chunks along its first axis."""
+    batches = [Batch(**chunk) for chunk in chunks]
+    joined: Batch = each(lambda *arrays: torch.from_numpy(np.stack(arrays)), *batches)
+    return joined
 
-    return Batch(**{key: join([c[key] for c in chunks]) for key in Batch._fields})
+
+def each(function: Callable[..., Any], *batches: Any) -> Any:
+    """Return a batch of what a function makes of each tensor, or of that of several batches."""
+    first = batches[0]
+    if first is None:
+        return None
+    if hasattr(first, "_fields"):
+        parts = zip(*batches, strict=True)
+        return type(first)(*(each(function, *part) for part in parts))
+    return function(*batches)
