@@ -99,7 +99,7 @@ def echoed_batches(
     chunks = -(-plan.segment // plan.chunk)
     with _Workers(plan, workers) as prepared:
         for number in range(first_round, rounds):
-            for batch in prepared.take(least=streams - len(held)):
+            for batch in prepared.take(streams - len(held), streams):
                 held.append(each(lambda x: _to(device, torch.from_numpy(x)), batch))
             chosen = [held[i] for i in rng.choice(len(held), streams, replace=False)]
             for index in range(chunks):
@@ -157,14 +157,15 @@ class _Workers:
         for process in self._processes:
             process.join()
 
-    def take(self, least: int) -> Iterator[Any]:
-        """Yield all streams that are ready, packed in NumPy arrays; wait for the `least` first."""
+    def take(self, least: int, most: int) -> Iterator[Any]:
+        """Yield the streams that are ready, packed in NumPy arrays; wait for the first `least`."""
         taken = 0
-        while True:
+        while taken < most:
+            waits = taken < least
             try:
-                item = self._ready.get(timeout=ALIVE_S) if taken < least else self._ready.get(False)
+                item = self._ready.get(waits, ALIVE_S)
             except queue.Empty:
-                if taken >= least:
+                if not waits:
                     return
                 if not all(process.is_alive() for process in self._processes):
                     raise RuntimeError(
