@@ -130,6 +130,29 @@ class OrbExtractor:
         return Keypoints(uv, score[kept], vectors.reshape(len(kept), -1))
 
 
+def share_out(
+    found: Keypoints, static_mask: NDArray[np.uint8] | None, max_features: int
+) -> Keypoints:
+    """Return the best keypoints within the budgets that OrbExtractor has, too.
+
+    Args:
+        found: best first.
+        static_mask: (H, W) 0 where something moves, or None.
+        max_features: the budget of what stands still.
+    """
+    if static_mask is None:
+        static_mask = np.full((1, 1), STATIC, np.uint8)
+    last = static_mask.shape[1] - 1, static_mask.shape[0] - 1
+    columns, rows = np.rint(found.uv).astype(int).clip(0, last).T
+    moves = static_mask[rows, columns] == MOVING
+    kept = np.where(
+        moves,
+        np.cumsum(moves) <= max_features // MASKED_SHARE,
+        np.cumsum(~moves) <= max_features,
+    )
+    return Keypoints(found.uv[kept], found.score[kept], found.descriptors[kept])
+
+
 def _both(one: Keypoints, other: Keypoints) -> Keypoints:
     return Keypoints(
         np.concatenate([one.uv, other.uv]),

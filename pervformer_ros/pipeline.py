@@ -20,6 +20,7 @@ from pervformer_ros.features import (
     Keypoints,
     OrbExtractor,
     place_features,
+    share_out,
     static_mask,
     widen,
 )
@@ -265,14 +266,13 @@ class Pipeline:
         if self.config.features == "orb":
             found = self._orb(frame.rgb, mask)
         else:
-            found = self._learned(percept)
+            found = self._learned(percept, mask)
         return place_features(frame, found, motion, percept.place_descriptor)
 
-    def _learned(self, percept: PerceptArrays) -> Keypoints:
-        found, most = percept.keypoints, self.config.max_features
-        return Keypoints(
-            found.uv[:most], found.score[:most], found.descriptors[:most].astype(np.float16)
-        )
+    def _learned(self, percept: PerceptArrays, mask: NDArray[np.uint8]) -> Keypoints:
+        found = percept.keypoints
+        learned = Keypoints(found.uv, found.score, found.descriptors.astype(np.float16))
+        return share_out(learned, mask, self.config.max_features)
 
     def _sightings(self, frame: Frame, percept: PerceptArrays) -> list[Sighting]:
         found = percept.detections

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the raw maps of a Percept to objects, keypoints and motion. Fixed shapes throughout."""
 
+from collections.abc import Callable
 from functools import reduce
 from typing import NamedTuple
 
@@ -16,10 +17,15 @@ from pervformer_ros.model.sampling import sample_bilinear
 SAME_IOU = 0.4  # two boxes of one class that overlap more are one object
 AGREE_IOU = 0.5  # boxes of neighbouring cells that overlap more speak of one object
 KEYPOINT_RADIUS = 2  # px: no two keypoints are nearer along both axes
+# px: so exactly the network knows where a landmark is. It looks at every fourth pixel, and where a
+# corner moves by one or two it stays; the image knows better.
+LANDMARK_REACH = 3
 # px from the edge of the image: nearer to it, what a descriptor sees is padding for the most part,
 # which looks alike wherever the camera is.
 KEYPOINT_MARGIN = 16
-KEYPOINT_SCORE = 0.005  # a third of what a pixel gets from a network that knows nothing
+# A third of what a network that knows nothing says, at a fifth of a grey level in 256: bare walls
+# have no more to offer, and it is enough not to lose the way before them.
+KEYPOINT_SCORE = 0.0002
 
 
 class Detections(NamedTuple):
@@ -78,19 +84,25 @@ def detections(percept: Percept, score_threshold: float = 0.3, count: int = 32) 
     )
 
 
-def keypoints(percept: Percept, count: int = 512) -> Keypoints:
-    """Find keypoints to a fraction of a pixel (SuperPoint, https://arxiv.org/abs/1712.07629).
+def keypoints(percept: Percept, contrast: Tensor, count: int = 1024) -> Keypoints:
+    """Find keypoints to a fraction of a pixel: corners of the image that are good landmarks.
+
+    The network says how likely there is a landmark (SuperPoint, https://arxiv.org/abs/1712.07629),
+    the image where it is and how exactly: at a peak of the corners' contrast. The score is the
+    product of both.
 
     Args:
         percept: from `step`, or frames of a clip flattened.
+        contrast: (B, 1, H, W) of their images, see `corner_contrast`.
         count: K.
     """
     cells = torch.softmax(percept.keypoints.float(), dim=1)[:, :-1]
-    heat = F.pixel_shuffle(cells, FINE)  # (B, 1, H, W)
-    height, width = heat.shape[-2:]
-    peaks = heat * (heat == _highest_around(heat)) * _inside(heat)
-    score, index = peaks.flatten(1).topk(min(count, height * width))
-    uv = torch.stack([index % width, index // width], dim=-1) + _centroid(heat, index)
+    landmark = _around(torch.add, F.pixel_shuffle(cells, FINE), LANDMARK_REACH)  # (B, 1, H, W)
+    height, width = contrast.shape[-2:]
+    is_peak = contrast == _around(torch.maximum, contrast, KEYPOINT_RADIUS)
+    worth = landmark * contrast * is_peak * _inside(contrast)
+    score, index = worth.flatten(1).topk(min(count, height * width))
+    uv = torch.stack([index % width, index // width], dim=-1) + _vertex(contrast, index)
     image = torch.tensor([width, height], device=uv.device)
     descriptors = sample_bilinear(percept.descriptors.float(), (uv + 0.5) / image)
     return Keypoints(score >= KEYPOINT_SCORE, score, uv, F.normalize(descriptors, dim=-1))
@@ -184,35 +196,43 @@ def _mean_motion(motion: Tensor, mask: Tensor) -> Tensor:
     return (weights @ moving).squeeze(-1) / weights.sum(dim=-1).clamp(min=1e-6)
 
 
-def _highest_around(heat: Tensor) -> Tensor:
-    """Return the maximum within KEYPOINT_RADIUS along each axis; max_pool2d is ten times slower."""
-    radius = KEYPOINT_RADIUS
+def _around(combine: Callable[[Tensor, Tensor], Tensor], maps: Tensor, radius: int) -> Tensor:
+    """Return what (B, 1, H, W) comes to within a radius along each axis, 0 beyond the edges.
+
+    Shifted copies, for pooling takes ten times as long.
+    """
     for axis, margin in ((-1, (radius, radius)), (-2, (0, 0, radius, radius))):
-        size = heat.shape[axis]
-        padded = F.pad(heat, margin)
-        heat = reduce(
-            torch.maximum, (padded.narrow(axis, shift, size) for shift in range(2 * radius + 1))
+        size = maps.shape[axis]
+        padded = F.pad(maps, margin)
+        maps = reduce(
+            combine, (padded.narrow(axis, shift, size) for shift in range(2 * radius + 1))
         )
-    return heat
+    return maps
 
 
-def _inside(heat: Tensor) -> Tensor:
+def _inside(maps: Tensor) -> Tensor:
     """Return (H, W), 0 in the margin and 1 within."""
-    inside = torch.zeros(heat.shape[-2:], device=heat.device)
+    inside = torch.zeros(maps.shape[-2:], device=maps.device)
     inside[KEYPOINT_MARGIN:-KEYPOINT_MARGIN, KEYPOINT_MARGIN:-KEYPOINT_MARGIN] = 1.0
     return inside
 
 
-def _centroid(heat: Tensor, index: Tensor) -> Tensor:
-    """Return (B, K, 2), x and y of the heat's centroid in the 3x3 pixels around each index."""
-    width = heat.shape[-1]
-    padded = F.pad(heat.squeeze(1), (1, 1, 1, 1)).flatten(1)
-    corner = index + 2 * (index // width)  # the same pixel's upper left neighbour, padded
-    shift = torch.arange(3, device=heat.device)
-    around = (corner[..., None, None] + shift[:, None] * (width + 2) + shift).flatten(1)
-    window = torch.unflatten(padded.gather(1, around), 1, (-1, 3, 3))  # (B, K, rows, columns)
-    total = window.sum(dim=(-2, -1)).clamp(min=1e-12)
-    x = window[..., 2].sum(-1) - window[..., 0].sum(-1)
-    y = window[..., 2, :].sum(-1) - window[..., 0, :].sum(-1)
-    centroid: Tensor = torch.stack([x, y], dim=-1) / total[..., None]
-    return centroid
+def _vertex(maps: Tensor, index: Tensor) -> Tensor:
+    """Return (B, K, 2), x and y from each peak to that of parabolas through it and its neighbours.
+
+    Args:
+        maps: (B, 1, H, W).
+        index: (B, K) flat, of peaks that are not at the edge.
+    """
+    width, flat = maps.shape[-1], maps.flatten(1)
+    last = flat.shape[1] - 1
+
+    def at(shift: int) -> Tensor:
+        return flat.gather(1, (index + shift).clamp(0, last))
+
+    def along(step: int) -> Tensor:
+        before, after = at(-step), at(step)
+        bend = (2 * at(0) - before - after).clamp(min=1e-9)
+        return ((after - before) / (2 * bend)).clamp(-0.5, 0.5)
+
+    return torch.stack([along(1), along(width)], dim=-1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pervformer_ros.model import decode
+from pervformer_ros.model.corners import corner_contrast
 from pervformer_ros.model.heads import Percept
 from pervformer_ros.model.pervformer import MemoryState, PervFormer, VideoInput
 from pervformer_ros.model.probes import ProbeUpdate, propose
@@ -167,9 +168,10 @@ class Perceiver:
             state, update = self.init_state(), None
         if update is None:
             update = ProbeUpdate.none(1, self.model.config.probes, self.device)
-        colour, inverse_depth, valid = self._resize(rgb, depth)
+        small = self._resize(rgb)
+        inverse_depth, valid = self._inverse(depth)
         frame = VideoInput(
-            rgb=colour,
+            rgb=self._on_device(small).permute(2, 0, 1)[None].float() / 255.0,
             inverse_depth=inverse_depth,
             depth_valid=valid,
             camera=self._camera(K, rgb.shape[:2]),
@@ -181,7 +183,8 @@ class Perceiver:
             release=update.release,
         )
         percept, state = self.model.step(frame, state)
-        return self._report(percept, update, rgb.shape[:2]), state
+        contrast = self._on_device(corner_contrast(small))[None, None]
+        return self._report(percept, contrast, update, rgb.shape[:2]), state
 
     def state_to_arrays(self, state: MemoryState) -> dict[str, NDArray[np.generic]]:
         """Return a memory as arrays that can be saved."""
@@ -209,24 +212,27 @@ class Perceiver:
             **{name: torch.tensor(array, device=self.device) for name, array in arrays.items()}
         )
 
-    def _resize(
-        self, rgb: NDArray[np.uint8], depth: Floats | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return colour, inverse depth and its validity in the model's size."""
+    def _resize(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return colour in the model's size."""
         size = self.model.config.image_size
         # A copy in any case: images from messages are often read-only, or have negative strides.
-        if rgb.shape[:2] != size:
-            rgb = np.asarray(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
-        else:
-            rgb = rgb.copy()
-        colour = torch.from_numpy(rgb).to(self.device).permute(2, 0, 1)[None].float() / 255.0
+        if rgb.shape[:2] == size:
+            return np.array(rgb)
+        return np.asarray(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+
+    def _inverse(self, depth: Floats | None) -> tuple[Tensor, Tensor]:
+        """Return inverse depth and its validity (1, 1, H, W) in the model's size."""
+        size = self.model.config.image_size
         if depth is None:
             none = torch.zeros(1, 1, *size, device=self.device)
-            return colour, none, none
+            return none, none
         rows, columns = (_nearest(*sizes) for sizes in zip(size, depth.shape, strict=True))
-        metres = torch.from_numpy(depth[rows][:, columns]).to(self.device)[None, None]
+        metres = self._on_device(depth[rows][:, columns])[None, None]
         valid = torch.isfinite(metres) & (metres > 0)
-        return colour, 1.0 / metres.masked_fill(~valid, 1.0), valid.float()
+        return 1.0 / metres.masked_fill(~valid, 1.0), valid.float()
+
+    def _on_device(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
 
     def _camera(self, K: Array | None, size: tuple[int, ...]) -> Tensor:
         """Return the intrinsics (1, 4) for the model's image."""
@@ -244,13 +250,13 @@ class Perceiver:
         return torch.tensor(T_now_before[None, :3], dtype=torch.float32, device=self.device)
 
     def _report(
-        self, percept: Percept, update: ProbeUpdate, size: tuple[int, int]
+        self, percept: Percept, contrast: Tensor, update: ProbeUpdate, size: tuple[int, int]
     ) -> PerceptArrays:
         detections = decode.detections(percept, self.score_threshold)
         return PerceptArrays(
             detections=_detection_arrays(detections, size),
             keypoints=_keypoint_arrays(
-                decode.keypoints(percept), self.model.config.image_size, size
+                decode.keypoints(percept, contrast), self.model.config.image_size, size
             ),
             motion_probability=_array(decode.motion_probability(percept, size)[0]),
             place_descriptor=_array(percept.place[0]),

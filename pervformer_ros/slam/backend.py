@@ -24,7 +24,7 @@ from pervformer_ros.slam.motion import MotionModel, PoseEstimate
 from pervformer_ros.slam.odometry import Odometer, OdometryNoise, Reading, link
 from pervformer_ros.slam.places import alike
 from pervformer_ros.slam.saved_map import SavedMap
-from pervformer_ros.slam.tracking import Attempt, Fix, Tracker, can_be_at, fuse
+from pervformer_ros.slam.tracking import Attempt, Fix, Tracker, can_be_at, fuse, slipped
 from pervformer_ros.slam.view import View, make_view
 
 # After so many frames in a row without sight or odometry, what is seen starts a new piece of map.
@@ -146,8 +146,12 @@ class SlamBackend:
         # Register the view to the keyframes it should overlap.
         view = make_view(features, camera, T_base_camera, reading)
         attempts = self._register(view, prediction, self._candidates())
-        # Fuse what they tell with the prediction.
         fixes = [attempt.fix for attempt in attempts if attempt.fix]
+        # Ask whether the wheels have slipped where it is not recognised.
+        if not fixes and reading is not None and (slip := self._find_slip(view, prediction)):
+            fixes, prediction, reading = [slip], slipped(prediction), self._odometer.cut()
+            view = replace(view, reading=reading)
+        # Fuse what they tell with the prediction.
         tracked = fuse(prediction, fixes, self._keyframes)
         state = self._judge(view, fixes)
         self._motion.observe(view.stamp_ns, reading, tracked, seen=bool(fixes))
@@ -281,9 +285,20 @@ class SlamBackend:
 
     def _track(self, view: View, keyframe: Keyframe, prediction: PoseEstimate) -> Attempt:
         """Register the view to one keyframe, whose place is not better known than its drift."""
-        drift = self._keyframes.drift_of(keyframe.id)
-        unsure = PoseEstimate(prediction.T_map_base, prediction.covariance + drift)
+        unsure = self._unsure(prediction, keyframe)
         return self._tracker.track(view, keyframe, self._keyframes.poses[keyframe.id], unsure)
+
+    def _unsure(self, prediction: PoseEstimate, keyframe: Keyframe) -> PoseEstimate:
+        """Return a prediction of the pose against a keyframe that the map has drifted from."""
+        drift = self._keyframes.drift_of(keyframe.id)
+        return PoseEstimate(prediction.T_map_base, prediction.covariance + drift)
+
+    def _find_slip(self, view: View, prediction: PoseEstimate) -> Fix | None:
+        if not len(self._keyframes):
+            return None
+        keyframe = self._keyframes[self._reference]
+        unsure = self._unsure(prediction, keyframe)
+        return self._tracker.find_slip(view, keyframe, self._keyframes.poses[keyframe.id], unsure)
 
     def _judge(self, view: View, fixes: Sequence[Fix]) -> TrackingState:
         if fixes or (len(self._keyframes) == 0 and self._can_be_kept(view)):

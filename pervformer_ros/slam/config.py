@@ -27,7 +27,7 @@ class SlamConfig:
     seed: of the random sampling.
     """
 
-    pixel_sigma: float = 1.0
+    pixel_sigma: float = 0.7
     depth_sigma: float = 0.002
     odometry_translation: float = 0.05
     odometry_rotation: float = 0.05

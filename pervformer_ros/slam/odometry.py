@@ -3,7 +3,7 @@
 """What wheel odometry says about the way between two moments, and how far to believe it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -78,6 +78,12 @@ class Odometer:
     def part(self) -> None:
         """Let the next reading start a new run: the robot was carried and odometry felt nothing."""
         self._part = True
+
+    def cut(self) -> Reading | None:
+        """Let the last reading start a new run, for the wheels slipped before it; return it."""
+        if self._last is not None:
+            self._last = replace(self._last, run=self._last.run + 1)
+        return self._last
 
     def read(self, stamp_ns: int, T_odom_base: Array | None) -> Reading | None:
         """Return the reading for this pose, None without one. `jumped` tells of a new run."""

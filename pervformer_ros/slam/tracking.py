@@ -33,6 +33,10 @@ PLACE_RATIO = 0.9
 # So many groups of matches that agree among themselves are tried against the prediction.
 MAX_HYPOTHESES = 3
 ROWS_AT_A_TIME = 64
+# Wheels may slip by so much at once, radians and metres; but then so many matches of what stands
+# still say so, and most of all there are. What moves before the camera never has as many.
+SLIP_ROTATION, SLIP_POSITION = 0.1, 0.1
+SLIP_INLIERS = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +113,20 @@ class Tracker:
             ),
             0,
         )
+
+    def find_slip(
+        self, view: View, keyframe: Keyframe, T_map_keyframe: Array, prediction: PoseEstimate
+    ) -> Fix | None:
+        """Return a fix so well founded that the wheels must have slipped, None without one.
+
+        A slip turns the robot by ten degrees in a moment, on which no noise of wheels reckons: the
+        keyframe's points are then out of the windows in which they are looked for.
+        """
+        attempt = self.recognise(view, keyframe)
+        fix = attempt.fix
+        if fix is None or fix.standing < max(SLIP_INLIERS, attempt.matched // 2):
+            return None
+        return fix if can_be_at(fix, T_map_keyframe, slipped(prediction)) else None
 
     def _is_credible(
         self,
@@ -188,6 +206,12 @@ class Tracker:
         radius = SEARCH_PIXELS + SEARCH_SIGMAS * focal * np.hypot(shift, turn)
         radius[points[:, 2] <= -SEARCH_SIGMAS * sigma[5]] = 0.0
         return _within(np.stack([u, v], axis=1), view.pixels, radius)
+
+
+def slipped(prediction: PoseEstimate) -> PoseEstimate:
+    """Return what is left of a prediction by wheels that have slipped."""
+    slip = se3.isotropic(SLIP_ROTATION, SLIP_POSITION)
+    return PoseEstimate(prediction.T_map_base, prediction.covariance + slip)
 
 
 def can_be_at(fix: Fix, T_map_keyframe: Array, prediction: PoseEstimate) -> bool:

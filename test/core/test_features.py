@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pervformer_ros.features import FeatureSet, OrbExtractor, lift
+from pervformer_ros.features import FeatureSet, Keypoints, OrbExtractor, lift, share_out
 from pervformer_ros.frame import CameraModel
 
 CAMERA = CameraModel(160, 120, 120.0, 120.0, 79.5, 59.5)
@@ -54,6 +54,17 @@ def test_what_the_mask_hides_takes_no_room_from_the_rest(picture):
     alone = OrbExtractor(100)(picture[:, :200])
     assert np.count_nonzero(~hidden) > 0.7 * len(alone.uv) > 50
     assert 0 < np.count_nonzero(hidden) <= 33
+
+
+def test_of_keypoints_the_best_are_kept_and_of_what_moves_a_third_as_many():
+    count = 40
+    uv = np.column_stack([np.arange(count) * 2, np.full(count, 5)]).astype(np.float32)
+    score = np.linspace(1, 0, count, dtype=np.float32)
+    found = Keypoints(uv, score, np.eye(count, dtype=np.float16))
+    mask = np.full((10, 2 * count), 255, np.uint8)
+    mask[:, :40] = 0  # the best half
+    assert share_out(found, mask, 12).uv[:, 0].tolist() == [0, 2, 4, 6, *range(40, 64, 2)]
+    assert share_out(found, None, 12).uv[:, 0].tolist() == list(range(0, 24, 2))
 
 
 @pytest.mark.parametrize("size", [(240, 320), (16, 16)])

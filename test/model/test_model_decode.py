@@ -45,8 +45,15 @@ def empty_percept() -> Percept:
     )
 
 
-def put_keypoint(percept: Percept, u: int, v: int, logit: float) -> None:
+def put_landmark(percept: Percept, u: int, v: int, logit: float) -> None:
     percept.keypoints[0, (v % 8) * 8 + u % 8, v // 8, u // 8] = logit
+
+
+def corners(*corners: tuple[float, float, float]) -> torch.Tensor:
+    """Return contrast (1, 1, 64, 96) with bells at corners (x, y, height)."""
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(96.0), indexing="ij")
+    bells = [h * torch.exp(-((x - u) ** 2 + (y - v) ** 2) / 4) for u, v, h in corners]
+    return torch.stack(bells).amax(0)[None, None]
 
 
 def test_a_peak_is_an_object_with_everything_of_its_cell() -> None:
@@ -142,48 +149,52 @@ def test_more_objects_than_cells_are_not_asked_for() -> None:
     assert detections(empty_percept(), count=10_000).score.shape == (1, ROWS * COLUMNS * CLASSES)
 
 
-def test_a_keypoint_is_where_its_cell_says() -> None:
+def test_a_keypoint_is_where_the_image_has_a_corner_to_a_fraction_of_a_pixel() -> None:
     percept = empty_percept()
-    for u, v, logit in ((17, 18, 9.0), (40, 21, 8.0), (79, 47, 7.0)):
-        put_keypoint(percept, u, v, logit)
-    found = keypoints(percept, count=3)
-    assert found.valid.all()
-    torch.testing.assert_close(
-        found.uv[0], torch.tensor([[17.0, 18.0], [40.0, 21.0], [79.0, 47.0]]), atol=0.1, rtol=0.0
-    )
+    put_landmark(percept, 40, 21, 9.0)
+    u, v = keypoints(percept, corners((41.3, 22.6, 0.2)), count=1).uv[0, 0].tolist()
+    assert u == pytest.approx(41.3, abs=0.05)
+    assert v == pytest.approx(22.6, abs=0.05)
+
+
+def test_of_corners_alike_those_that_the_network_takes_for_landmarks_come_first() -> None:
+    percept = empty_percept()
+    places = [(20, 20), (40, 20), (60, 20), (70, 40)]
+    for (u, v), logit in zip(places, (1.0, 9.0, -9.0, 5.0), strict=True):
+        put_landmark(percept, u + 1, v - 1, logit)
+    found = keypoints(percept, corners(*((u, v, 0.2) for u, v in places)), count=3)
+    assert [tuple(uv) for uv in found.uv[0].round().int().tolist()][:2] == [(40, 20), (70, 40)]
     assert (found.score[0, :-1] >= found.score[0, 1:]).all()
 
 
-def test_a_keypoint_lies_between_pixels_that_share_it() -> None:
-    percept = empty_percept()
-    put_keypoint(percept, 21, 20, 9.0)
-    put_keypoint(percept, 22, 20, 8.9)
-    u, v = keypoints(percept, count=1).uv[0, 0].tolist()
-    assert u == pytest.approx(21.47, abs=0.03)
-    assert v == pytest.approx(20.0, abs=0.03)
+def test_of_landmarks_alike_the_sharper_corners_come_first() -> None:
+    found = keypoints(empty_percept(), corners((30, 30, 0.1), (60, 30, 0.3)), count=2)
+    assert found.uv[0, :, 0].round().tolist() == [60.0, 30.0]
 
 
-def test_a_cell_that_says_none_has_no_keypoint() -> None:
+def test_where_the_network_says_none_there_is_no_keypoint() -> None:
     percept = empty_percept()
-    percept.keypoints[:, 64] = 9.0
-    assert not keypoints(percept).valid.any()
+    percept.keypoints[:, 64] = 15.0
+    assert not keypoints(percept, corners((30, 30, 0.3))).valid.any()
+
+
+def test_where_the_image_has_no_corner_there_is_no_keypoint() -> None:
+    percept = empty_percept()
+    put_landmark(percept, 40, 21, 9.0)
+    assert not keypoints(percept, torch.zeros(1, 1, 64, 96)).valid.any()
 
 
 def test_keypoints_keep_away_from_the_edge() -> None:
-    percept = empty_percept()
-    for u, v in ((3, 30), (15, 30), (80, 30), (50, 15), (50, 48), (50, 30)):
-        put_keypoint(percept, u, v, 9.0)
-    found = keypoints(percept, count=2)
+    places = ((3, 30), (15, 30), (80, 30), (50, 15), (50, 48), (50, 30))
+    found = keypoints(empty_percept(), corners(*((u, v, 0.3) for u, v in places)), count=2)
     assert found.uv[0, 0].round().tolist() == [50.0, 30.0]
-    assert found.score[0, 0] > 5 * found.score[0, 1]
+    assert not found.valid[0, 1]
 
 
 def test_keypoints_keep_their_distance() -> None:
-    percept = empty_percept()
-    for u, logit in ((20, 9.0), (22, 8.5), (26, 8.0)):
-        put_keypoint(percept, u, 20, logit)
-    found = keypoints(percept, count=2)
-    assert sorted(round(u) for u in found.uv[0, :, 0].tolist()) == [20, 26]
+    contrast = corners((20, 20, 0.30), (22, 20, 0.28), (26, 20, 0.26))
+    found = keypoints(empty_percept(), contrast, count=3)
+    assert sorted(round(u) for u in found.uv[0, found.valid[0], 0].tolist()) == [20, 26]
 
 
 def test_a_descriptor_is_read_between_cells_and_has_length_one() -> None:
@@ -191,9 +202,8 @@ def test_a_descriptor_is_read_between_cells_and_has_length_one() -> None:
     percept.descriptors[:] = 0.0
     percept.descriptors[0, 0, :, :6] = 1.0
     percept.descriptors[0, 1, :, 6:] = 1.0
-    for u, logit in ((19, 9.0), (47, 8.0), (76, 7.0)):
-        put_keypoint(percept, u, 28, logit)
-    left, middle, right = keypoints(percept, count=3).descriptors[0]
+    contrast = corners((19, 28, 0.3), (47, 28, 0.25), (76, 28, 0.2))
+    left, middle, right = keypoints(percept, contrast, count=3).descriptors[0]
     torch.testing.assert_close(left, torch.tensor([1.0, 0.0, 0.0, 0.0]))
     torch.testing.assert_close(right, torch.tensor([0.0, 1.0, 0.0, 0.0]))
     torch.testing.assert_close(middle[:2], torch.full((2,), 0.5**0.5), atol=0.1, rtol=0.0)
@@ -227,8 +237,12 @@ def test_videos_are_decoded_one_by_one() -> None:
     clip = random_clip(model, 2, 1)
     with torch.inference_mode():
         both, _ = model.step(clip.at(0), model.init_state(2))
+    contrast = torch.rand(2, 1, 64, 96)
     for b in range(2):
         alone = Percept(*(x[b : b + 1] for x in both))
-        for decode in (detections, keypoints):
-            for x, y in zip(decode(both), decode(alone), strict=True):
-                torch.testing.assert_close(x[b], y[0])
+        for x, y in zip(detections(both), detections(alone), strict=True):
+            torch.testing.assert_close(x[b], y[0])
+        for x, y in zip(
+            keypoints(both, contrast), keypoints(alone, contrast[b : b + 1]), strict=True
+        ):
+            torch.testing.assert_close(x[b], y[0])

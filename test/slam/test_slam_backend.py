@@ -298,6 +298,16 @@ def test_a_wheel_slip_is_found_out_by_the_camera(room):
     assert final_ate(run) < 0.15
 
 
+def test_wheels_that_slip_and_turn_the_robot_in_a_moment_are_found_out_at_once(room):
+    turned = make_transform([0.02, 0.0, 0.0], [0, 0, np.sin(0.125), np.cos(0.125)])  # 14 degrees
+    slipped = room.odometry.copy()
+    for i in range(50, COUNT):
+        slipped[i] = room.odometry[49] @ turned @ invert(room.odometry[49]) @ room.odometry[i]
+    run = Run(room.truth, slipped, room.features).play()
+    assert states(run)[50] == TrackingState.VISUAL
+    assert online_ate(run) < 1.5 * online_ate(fresh(room).play()) + 0.01
+
+
 def test_a_ramp_that_odometry_knows_nothing_of_is_seen():
     slope = np.radians(6.0)
     pitch = np.where((np.arange(80) >= 25) & (np.arange(80) < 55), -slope, 0.0)

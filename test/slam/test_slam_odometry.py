@@ -51,6 +51,17 @@ def test_a_turn_that_no_robot_makes_is_a_jump():
     assert odometer.jumped
 
 
+def test_odometry_that_is_cut_is_not_linked_to_before():
+    odometer = Odometer()
+    assert odometer.cut() is None
+    first = odometer.read(0, at(0.0))
+    odometer.read(SECOND, at(1.0))
+    second = odometer.cut()
+    assert link(first, second) is None
+    way = link(second, odometer.read(2 * SECOND, at(2.0)))
+    assert way.T_first_second[0, 3] == pytest.approx(1.0)
+
+
 def test_no_reading_links_to_nothing():
     assert link(None, Odometer().read(0, make_transform([0, 0, 0], [0, 0, 0, 1]))) is None
 

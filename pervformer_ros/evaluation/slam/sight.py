@@ -13,6 +13,7 @@ from pervformer_ros.features import (
     Keypoints,
     OrbExtractor,
     place_features,
+    share_out,
     static_mask,
     widen,
 )
@@ -69,18 +70,16 @@ class Sight:
         if self._line is not None:
             percept = self._line.step(frame).percept
             place = percept.place_descriptor
-            found, most = percept.keypoints, self.config.max_features
-            learned = Keypoints(
-                found.uv[:most], found.score[:most], found.descriptors[:most].astype(np.float16)
-            )
+            found = percept.keypoints
+            learned = Keypoints(found.uv, found.score, found.descriptors.astype(np.float16))
             if self._masks == "model":
                 motion = percept.motion_probability
         seen = {}
         for masked, likely in ((False, nothing), (True, motion)):
             widened = widen(likely, self.config.mask_margin_px)
-            mask = static_mask(widened, self.config.motion_threshold)
-            orb = self._orb(frame.rgb, mask if masked else None)
-            seen[False, masked] = place_features(frame, orb, widened)
+            mask = static_mask(widened, self.config.motion_threshold) if masked else None
+            seen[False, masked] = place_features(frame, self._orb(frame.rgb, mask), widened)
             if learned is not None:
-                seen[True, masked] = place_features(frame, learned, widened, place)
+                shared = share_out(learned, mask, self.config.max_features)
+                seen[True, masked] = place_features(frame, shared, widened, place)
         return seen
