@@ -35,9 +35,9 @@ TOUCH_M, SAME_SPEED = 0.6, 0.5
 LEAST_TOGETHER = 3
 # Belief in what was not seen to happen, relative to what was.
 UNSEEN_BELIEF = 0.7
-# That a thing appeared, stopped or moved is not told while it is believed less than this: that
-# waits until its place is known better.
-LEAST_TOLD = 0.2
+# What is told of a thing is told where it took place. It is not told while that is believed less
+# than this: it waits until the place is known better.
+LEAST_TOLD = 0.65
 # Log-odds of motion below which a thing that was seen once rests where it is.
 SURELY_RESTS = -1.0
 # And how much less sure that place is than one that was seen for longer, metres.
@@ -82,7 +82,7 @@ class Changes:
             told: list[Event] = []
             if thing.moving:
                 self._note_agents(thing, certain)
-                self._moving(thing, known, stamp_ns, told)
+                self._moving(thing, known, eye, stamp_ns, told)
             elif _is_placed(thing, eye):
                 self._resting(thing, known, stamp_ns, told)
             events += [_weighed(event, thing, eye) for event in told]
@@ -92,6 +92,7 @@ class Changes:
         self,
         thing: WorldObject,
         known: dict[int, WorldObject],
+        eye: Array,
         stamp_ns: int,
         events: list[Event],
     ) -> None:
@@ -105,14 +106,16 @@ class Changes:
         doubt = float(np.sqrt(max(thing.covariance[3, 3], thing.covariance[4, 4])))
         unsure = thing.sigma + thing.home_sigma
         if unsure < SURE_PLACE_M:
-            goes = speed > SETTING_OFF_SPEED and away - 0.5 * unsure > NOTICEABLE
+            goes = speed > SETTING_OFF_SPEED and away - unsure > NOTICEABLE
         else:
             goes = speed > max(SETTING_OFF_SPEED, SPEED_SIGMAS * doubt) and away > NOTICEABLE
         # What cannot turn on the spot has set off once it has moved for long enough.
         goes = goes or (not thing.prior.turns and thing.same_s(stamp_ns) > SETS_OFF_S)
-        if thing.motion < SETS_OFF or not (goes or away - unsure > SET_OFF_M):
+        if thing.motion < SETS_OFF or not (goes or away - DEVIATIONS * unsure > SET_OFF_M):
             return
         thing.in_motion = True
+        if _place_belief(thing.home, thing.home_sigma, eye) < LEAST_TOLD:
+            return
         agent = _agent(thing, known)
         events.append(
             _event(stamp_ns, EventType.STARTED_MOVING, thing, thing.home, thing.position, agent)
@@ -134,7 +137,8 @@ class Changes:
             events.append(
                 _event(stamp_ns, EventType.STOPPED, thing, NOWHERE, thing.position, agent)
             )
-            if thing.has_home and _distance(thing.position, thing.home) > RELOCATED:
+            unsure = 0.5 * (thing.sigma + thing.home_sigma)
+            if thing.has_home and _distance(thing.position, thing.home) > RELOCATED + unsure:
                 events.append(
                     _event(stamp_ns, EventType.MOVED, thing, thing.home, thing.position, agent)
                 )

@@ -15,6 +15,7 @@ class ClassPrior:
     moves_alone: it needs nobody to move it.
     turns: it may turn on the spot.
     carries: it may be the cause that other things move.
+    forked: it has forks, low and before it.
     ragged: metres by which its middle may lie beside that of a box that fits what is seen of it.
     """
 
@@ -26,6 +27,7 @@ class ClassPrior:
     moves_alone: bool = False
     turns: bool = False
     carries: bool = False
+    forked: bool = False
     ragged: float = 0.0
 
 
@@ -35,8 +37,10 @@ PRIORS = {
         0.5, 0.5, 1.75, 2.05, 1.8, moves_alone=True, turns=True, carries=True, ragged=0.08
     ),
     # Without most of its forks, which are low, thin, and often under a load.
-    "forklift": ClassPrior(2.5, 1.1, 2.2, 2.5, 2.2, moves_alone=True, carries=True, ragged=0.25),
-    "pallet_jack": ClassPrior(1.7, 0.55, 1.2, 1.4, 1.8, carries=True, ragged=0.15),
+    "forklift": ClassPrior(
+        2.5, 1.1, 2.2, 2.5, 2.2, moves_alone=True, carries=True, forked=True, ragged=0.25
+    ),
+    "pallet_jack": ClassPrior(1.7, 0.55, 1.2, 1.4, 1.8, carries=True, forked=True, ragged=0.15),
     # EN 13698-1, with what stands on it.
     "pallet": ClassPrior(1.2, 0.8, 1.1, 2.2, 2.2),
     "box": ClassPrior(0.55, 0.4, 0.37, 1.0, 1.8),

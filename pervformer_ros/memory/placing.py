@@ -28,12 +28,16 @@ MOST_POINTS = 250
 # The middle of a thing is known no better than this from one image, metres.
 LEAST_SIGMA = 0.06
 HIDDEN_SIGMA = 0.2
+# Of what has forks they alone are in view where nothing is as high as this share of its height.
+FORKS_SHARE = 0.4
 # Half turns are told apart by nothing that is seen here: headings from 0 to pi.
 HEADINGS = np.linspace(0, np.pi, 24, endpoint=False)
 # A distance from a face counts no more than this, so that a few odd points do not turn the box.
 ODD_M = 0.15
 # Where depth has no reach: how well the lower edge of a box is known, and the farthest place.
 CONTACT_SIGMA_PX = 1.0
+# A thing stands where its mask reaches down to so many pixels from its lowest row.
+FOOT_PX = 1
 LIFTED_M = 0.15
 # How well it is known how the camera tilts, radians.
 TILT_SIGMA = 0.002
@@ -42,7 +46,6 @@ FARTHEST_M = 35.0
 HEIGHT_SHARE = 0.04
 # And where along its length its highest part is, as a share of that.
 TOP_SHARE = 0.15
-NARROW_M = 1.0
 # Depth above a box that is nearer than this share of a distance hides the top of what is there.
 NEARER = 0.85
 # What stands before a thing is nearer by this (metres) along so much of a side of its box, or of
@@ -111,7 +114,7 @@ def place_sightings(
             placed = _by_surface(frame, T_odom_camera, floor, boxes[i], points, prior, lifted)
         if placed is None:
             under = floor + (LIFTED_M if lifted else 0.0)
-            placed = _by_contact(frame, T_odom_camera, under, boxes[i], prior)
+            placed = _by_contact(frame, T_odom_camera, under, boxes[i], masks[i], prior)
         if placed is None:
             placed = _by_height(frame, T_odom_camera, floor, boxes[i], prior)
         if placed is None:
@@ -181,7 +184,7 @@ def fit_footprint(
     R = np.array([[axes[best, 0], -axes[best, 1]], [axes[best, 1], axes[best, 0]]])
     faces_camera = below[:, best] | above[:, best]
     lacking = (typical - extent).clip(min=0)[:, best]
-    sigma = np.hypot(LEAST_SIGMA, np.where(faces_camera & (cut is None), 0.15, 0.4) * lacking)
+    sigma = np.hypot(LEAST_SIGMA, np.where(faces_camera & (cut is None), 0.15, 0.55) * lacking)
     return _Footprint(R @ middle[:, best], size[:, best], heading, sigma)
 
 
@@ -213,6 +216,9 @@ def _by_surface(
     rough = np.hypot(0.01 * distance, prior.ragged)
     covariance[:2, :2] = found.covariance + rough**2 * np.eye(2)
     covariance[2, 2] = LEAST_SIGMA**2
+    if prior.forked and high - floor < FORKS_SHARE * prior.height:
+        # These are its forks, and the rest of it is out of view.
+        covariance[:2, :2] += (0.5 * prior.length) ** 2 * np.eye(2)
     if not stands:  # its foot is hidden, and so may be one of its sides
         covariance += HIDDEN_SIGMA**2 * np.eye(3)
     return position, covariance, size, found.heading
@@ -241,7 +247,12 @@ def _cut_side(
 
 
 def _by_contact(
-    frame: Frame, T_odom_camera: Array, floor: float, box: NDArray[np.float32], prior: ClassPrior
+    frame: Frame,
+    T_odom_camera: Array,
+    floor: float,
+    box: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    prior: ClassPrior,
 ) -> tuple[Array, Array, Array, float] | None:
     """Place a thing beyond the reach of depth by its lower edge, which stands on the floor."""
     left, top, right, bottom = (float(v) for v in box)
@@ -257,14 +268,16 @@ def _by_contact(
     scale = tall / down
     flat = rays[0, :2] * scale
     distance = float(np.linalg.norm(flat))
-    if distance > FARTHEST_M or not _beyond_depth(frame, box, scale):
+    if distance > FARTHEST_M or not _beyond_depth(frame, box, mask, scale):
         return None
     towards = flat / distance
-    position = np.array([*(T_odom_camera[:2, 3] + flat + 0.5 * prior.width * towards), 0.0])
+    cut = left < 1 or right > width - 1
+    wide = prior.width if cut else (right - left) / frame.camera.fx * scale
+    behind = _half_behind(prior, wide)
+    position = np.array([*(T_odom_camera[:2, 3] + flat + behind * towards), 0.0])
     # A pixel of the lower edge is this much floor.
     angle = np.hypot(CONTACT_SIGMA_PX / frame.camera.fy, TILT_SIGMA)
-    along = angle * distance**2 / tall + 0.25 * prior.length
-    cut = left < 1 or right > width - 1
+    along = angle * distance**2 / tall + 0.15 * prior.length
     across = CONTACT_SIGMA_PX * distance / frame.camera.fx + (0.5 if cut else 0.1) * prior.length
     R = np.array([[towards[0], -towards[1]], [towards[1], towards[0]]])
     tall_m = (bottom - top) / frame.camera.fy * scale
@@ -277,6 +290,17 @@ def _by_contact(
     return position, covariance, size, 0.0
 
 
+def _half_behind(prior: ClassPrior, wide: float) -> float:
+    """Return how far behind its nearest corner the middle of a thing is that looks so wide, metres.
+
+    A rectangle of its class turned so that it looks as wide: end on, it reaches the farther back.
+    """
+    c, s = np.cos(HEADINGS), np.abs(np.sin(HEADINGS))
+    across = prior.length * s + prior.width * np.abs(c)
+    back = prior.length * np.abs(c) + prior.width * s
+    return float(back[np.argmin(np.abs(across - wide))]) / 2
+
+
 def _by_height(
     frame: Frame, T_odom_camera: Array, floor: float, box: NDArray[np.float32], prior: ClassPrior
 ) -> tuple[Array, Array, Array, float] | None:
@@ -285,7 +309,7 @@ def _by_height(
     if bottom - top < 4 or frame.depth is None:
         return None
     # Half hidden, it looks small; and it is beyond what depth reaches.
-    farthest = min(frame.camera.fy * prior.height / (bottom - top), FARTHEST_M)
+    farthest = min(frame.camera.fy * prior.tallest / (bottom - top), FARTHEST_M)
     nearest = min(float(np.percentile(frame.depth[::8, ::8], 95)), 0.9 * farthest)
     distance, sigma = (nearest + farthest) / 2, 0.3 * (farthest - nearest) + 0.1 * farthest
     by_top = _distance_by_top(frame, T_odom_camera, floor, box, prior)
@@ -318,8 +342,7 @@ def _distance_by_top(
     if rise < 0.3 or up < 0.01:
         return None
     distance = rise / up
-    # Narrow things are seen whole or hardly at all; of long ones, a part shows under a shelf.
-    if prior.length > NARROW_M and _hidden_above(frame, box, distance):
+    if _hidden_above(frame, box, distance):  # a part shows under a shelf
         return None
     by_pixel = np.hypot(CONTACT_SIGMA_PX / frame.camera.fy, TILT_SIGMA) * distance**2 / rise
     by_height = HEIGHT_SHARE * prior.height * distance / rise
@@ -340,16 +363,23 @@ def _hidden_below(frame: Frame, box: NDArray[np.float32], distance: float) -> bo
     return _share_nearer(_below(frame, box), distance - BEFORE_M) > UNDER
 
 
-def _beyond_depth(frame: Frame, box: NDArray[np.float32], distance: float) -> bool:
-    """Return whether a thing is too far away for depth, rather than dark or half hidden.
+def _beyond_depth(
+    frame: Frame, box: NDArray[np.float32], mask: NDArray[np.bool_], distance: float
+) -> bool:
+    """Return whether a thing is too far away for depth, rather than dark or its foot hidden.
 
-    Then most of its box has none, and what is seen below it is not much nearer than it.
+    Then most of it has none, and what is seen below its foot is not much nearer than it.
     """
     assert frame.depth is not None
     left, top, right, bottom = (round(float(v)) for v in box)
-    inside = frame.depth[top:bottom, left:right]
-    before = _share_nearer(_below(frame, box), NEARER * distance)
-    return inside.size > 0 and float((inside == 0).mean()) > 0.6 and before < 0.5
+    window = mask[top:bottom, left:right]
+    if not window.any():
+        return False
+    shown = frame.depth[top:bottom, left:right][window]
+    rows = np.flatnonzero(window.any(axis=1))
+    foot = window[max(rows[-1] - FOOT_PX, 0) :].any(axis=0)
+    before = _share_nearer(_below(frame, box)[:, foot], NEARER * distance)
+    return float((shown == 0).mean()) > 0.6 and before < 0.5
 
 
 def _below(frame: Frame, box: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -73,9 +73,11 @@ def footprint(T_map_object: Array, size: Array) -> Array:
 
 
 def _bridge(moving: NDArray[np.bool_], shortest: int) -> NDArray[np.bool_]:
-    """Fill stops shorter than `shortest` ticks between two motions."""
+    """Fill stops shorter than `shortest` ticks between two motions, or before the first."""
     filled = moving.copy()
     at = np.flatnonzero(moving)
+    if len(at) and at[0] <= shortest:
+        filled[: at[0]] = True
     for before, after in pairwise(at):
         if 1 < after - before <= shortest:
             filled[before:after] = True

@@ -195,14 +195,15 @@ class Observer:
         """Keep account of what is known to stand on a path."""
         known = self._blockers[path.name]
         was_clear, left = not known, None
-        for body, belief in self._beliefs.items():
+        for body in self._beliefs:
             pose = self._boxes.pose(sight.tick, body)
             if pixels[body] < self._min_pixels:
                 away = body in known and self._left(sight, body, known[body])
             else:
                 on = on_path(path, footprint(pose, self._boxes.size[body]))
                 away = body in known and not on
-                if on and not belief.moving:
+                # What sets off is no longer at rest, though it may still be near its home.
+                if on and not self._boxes.moving[sight.tick, body]:
                     known[body] = pose
             if away:
                 left = body, known.pop(body)

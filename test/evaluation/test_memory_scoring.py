@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pervformer_ros.bags.ground_truth import TrueChange, TrueThing
+from pervformer_ros.evaluation.memory.record import EventRecord
 from pervformer_ros.evaluation.memory.scoring import Happening, score_events, score_map
 from pervformer_ros.evaluation.memory.suite import evaluate_memory
 from pervformer_ros.memory import EventType
@@ -43,6 +45,47 @@ def test_what_is_told_wrongly_is_false_and_what_took_place_is_missed(told):
 def test_places_that_are_far_away_need_not_be_right_to_half_a_metre():
     told, true = happening(end=(21.5, 0.0), away_m=20.0), happening(end=(20.0, 0.0), away_m=20.0)
     assert score_events([told], [true]).recall == 1
+
+
+def test_what_walked_into_view_is_right_where_it_is_when_it_is_told():
+    told = happening(11.0, end=(4.5, 0.0), whereabouts=np.array([4.4, 0.0]))
+    assert score_events([told], [happening()]).recall == 1
+    still_there = happening(11.0, whereabouts=np.array([4.4, 0.0]))
+    assert score_events([still_there], [happening()]).recall == 0
+
+
+def test_there_is_time_to_tell_from_when_it_is_shown_plainly():
+    true = happening(10.0, plain_ns=15 * SECOND)
+    assert score_events([happening(16.5)], [true]).recall == 1
+    assert score_events([happening(17.5)], [true]).recall == 0
+
+
+def test_what_is_never_shown_plainly_may_be_told_but_need_not():
+    true = happening(optional=True)
+    assert score_events([happening(10.5)], [true]).precision == 1
+    score = score_events([happening(10.5, end=(9.0, 0.0))], [true])
+    assert (len(score.false), len(score.missed)) == (1, 0)
+
+
+PLAINLY = np.repeat([False, True], [10, 5])  # a second hidden, half a second in view
+
+
+@pytest.mark.parametrize(
+    ("plain", "strict", "missed"),
+    [(PLAINLY, False, 1), (PLAINLY & False, False, 0), (PLAINLY & False, True, 1)],
+    ids=["in view for long enough", "never in plain view", "strictly"],
+)
+def test_an_event_must_be_told_once_images_show_its_thing_plainly(plain, strict, missed):
+    record = EventRecord()
+    for image, shown in enumerate(plain):
+        stamp_ns = image * SECOND // 10
+        box = np.zeros(4, np.float32)
+        thing = TrueThing(1, "pallet", 0, False, np.eye(4), np.ones(3), np.zeros(3), 99, box)
+        kind = int(EventType.APPEARED)
+        change = TrueChange(stamp_ns, kind, 1, "pallet", np.eye(4), np.eye(4), 0, "", "")
+        changes = [change] if image == 0 else []
+        record.hear(stamp_ns, np.eye(4), np.eye(4), [], [], [thing], changes, {1} if shown else ())
+    assert len(record.events(strict).missed) == missed
 
 
 def test_an_event_that_is_told_twice_is_right_once():

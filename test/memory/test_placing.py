@@ -106,6 +106,34 @@ def test_beyond_the_reach_of_depth_it_is_placed_by_where_it_stands(x, y):
     assert np.linalg.norm(seen.position[:2] - (x, y)) < 3 * sigma
 
 
+@pytest.mark.parametrize("yaw", [0.0, np.pi / 2])
+def test_beyond_the_reach_of_depth_a_long_thing_is_placed_whichever_way_it_stands(yaw):
+    size = 2.5, 1.1, 2.2
+    (seen,) = see(standing(10.0, 0.0, yaw, size), size, "forklift", reach=6.0)
+    assert seen.position[0] == pytest.approx(10.0, abs=0.5)
+
+
+def test_a_thing_of_which_one_corner_stands_free_is_placed_by_that():
+    depth = np.zeros((CAMERA.height, CAMERA.width), np.float32)
+    depth[60:, 70:] = 3.0  # goods that hide most of its lower edge
+    mask = np.zeros((1, CAMERA.height, CAMERA.width), bool)
+    mask[0, 56:60, 60:80] = mask[0, 60:72, 60:70] = True
+    one, looks = np.ones(1, np.float32), np.zeros((1, 4), np.float32)
+    box = np.array([[60, 56, 80, 72]], np.float32)
+    frame = replace(looking_at(0, None), depth=depth)
+    (seen,) = place_sightings(frame, np.eye(4), ["pallet"], one, box, mask, looks, 0 * one)
+    # A ray that falls 12 pixels in 120 meets the floor, 1 m below, at 10 m.
+    assert seen.position[0] == pytest.approx(10.4, abs=0.5)
+
+
+def test_of_a_forklift_whose_forks_alone_are_seen_nobody_knows_the_middle():
+    forks, whole = (1.1, 0.6, 0.1), (2.5, 1.1, 2.2)
+    (low,) = see(standing(4.0, 0.0, 0.0, forks), forks, "forklift")
+    (all_of_it,) = see(standing(4.0, 0.0, 0.0, whole), whole, "forklift")
+    doubt = [np.sqrt(s.covariance[:2, :2].max()) for s in (low, all_of_it)]
+    assert doubt[0] > 1.0 > 2 * doubt[1]
+
+
 def test_without_depth_nothing_is_placed():
     frame = looking_at(0, None)
     none = np.zeros((0, 4), np.float32)

@@ -86,13 +86,6 @@ def test_what_flickers_for_single_images_never_appears():
     assert watch.events == []
 
 
-def test_of_what_may_be_anywhere_is_told_at_once_and_believed_less():
-    (far,) = Watch().see(sighting(variance=4.0), times=3).events
-    (near,) = Watch().see(sighting(), times=3).events
-    assert (far.type, far.stamp_ns) == (APPEARED, near.stamp_ns)
-    assert far.confidence < 0.3 < 0.9 < near.confidence
-
-
 # Staying -----------------------------------------------------------------------------------------
 
 WIDE = CameraModel(160, 120, 120.0, 120.0, 79.5, 59.5, (-0.3, 0.0, 0.0, 0.0))
@@ -233,6 +226,21 @@ def test_what_nobody_can_place_is_not_told_until_somebody_can():
     watch = Watch().see(sighting((4, 0, 0.5), "person", variance=100.0), times=10)
     assert watch.kinds == []
     watch.see(sighting((4, 0, 0.5), "person"), times=2)
+    assert watch.kinds == [APPEARED]
+
+
+def test_what_sets_off_from_where_nobody_knows_is_not_told():
+    watch = Watch().see(sighting((4, 0, 0.5), "person", variance=4.0), times=LONG_ENOUGH)
+    for i in range(20):
+        watch.see(sighting((4, 0.15 * i, 0.5), "person", moving=1.0))
+    assert watch.kinds == [APPEARED]
+
+
+def test_who_turns_at_the_edge_of_the_view_has_not_set_off():
+    watch = Watch().see(sighting((4, 0, 0.5), "robot"), times=LONG_ENOUGH)
+    for i in range(20):  # less and less of it is seen, and its place is less and less sure
+        seen = sighting((4, 0.03 * i, 0.5), "robot", variance=(0.03 * i) ** 2 + 0.01, moving=1.0)
+        watch.see(seen)
     assert watch.kinds == [APPEARED]
 
 

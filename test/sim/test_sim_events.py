@@ -221,6 +221,7 @@ def test_a_path_is_blocked_and_cleared_in_turn_by_what_stood_on_it(seen):
             assert across < centre[name].half_width + 1.6  # half of the longest body's diagonal
             if event.type is EventType.PATH_BLOCKED:
                 assert seen.visible[s, event.object_id]
+                assert seen.resting[s : s + 4, event.object_id].any()
 
 
 def test_states_say_what_is_visible(seen):

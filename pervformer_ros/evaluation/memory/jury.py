@@ -42,6 +42,7 @@ class EventJury:
         if truth is None or truth.T_map_base is None or frame.T_odom_base is None:
             return
         self._record.hear(
+            frame.stamp_ns,
             truth.T_map_base,
             frame.T_odom_base,
             output.objects,

@@ -3,24 +3,35 @@
 """What a memory told along a run, beside what was true: written down image by image."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pervformer_ros.bags.ground_truth import TrueChange, TrueThing
 from pervformer_ros.evaluation.memory.scoring import (
+    LATE_S,
     EventScore,
     Happening,
     MapScore,
     score_events,
     score_map,
 )
+from pervformer_ros.frame import NANOSECONDS
 from pervformer_ros.geometry import Array, invert, transform_points
 from pervformer_ros.memory import Event, EventType, ObjectState, WorldObject, box_overlaps
 
 # A box that overlaps a true one by more than this is of the same object.
 SAME_IOU = 0.5
+# What is shown plainly for so long, within the time there is to tell it, must be told; seconds.
+SHOWN_S = 0.5
+# In which state a thing must be shown for an event to be seen: in motion, or at rest.
+SHOWN_IN_MOTION = {
+    EventType.STARTED_MOVING: True,
+    EventType.STOPPED: False,
+    EventType.MOVED: False,
+    EventType.PATH_BLOCKED: False,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +39,16 @@ class _Told:
     event: Event
     T_map_odom: Array
     T_map_base: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Moment:
+    """One thing in one image: where (2,), whether it moves, whether the image shows it plainly."""
+
+    stamp_ns: int
+    place: Array
+    moving: bool
+    plain: bool
 
 
 class EventRecord:
@@ -43,26 +64,31 @@ class EventRecord:
         self._votes: defaultdict[int, Counter[int]] = defaultdict(Counter)
         self._last_seen: dict[int, tuple[str, Array]] = {}
         self._gone: set[int] = set()
+        self._course: defaultdict[int, list[_Moment]] = defaultdict(list)
         self._objects: list[tuple[str, Array]] = []
 
     def hear(
         self,
+        stamp_ns: int,
         T_map_base: Array,
         T_odom_base: Array,
         objects: Sequence[WorldObject],
         events: Sequence[Event],
         things: Sequence[TrueThing],
         changes: Sequence[TrueChange],
+        plain: Collection[int] | None = None,
     ) -> None:
         """Take in one image: what was told, then what is true.
 
         Args:
+            stamp_ns: of the image.
             T_map_base: where the robot truly was.
             T_odom_base: where odometry says it was.
             objects: what the memory listed.
             events: what it told.
             things: what a perfect observer would list.
             changes: what it would tell.
+            plain: the ids of the things that the image shows plainly; None for all it shows.
         """
         T_map_odom = T_map_base @ invert(T_odom_base)
         self._told += [_Told(e, T_map_odom, T_map_base) for e in events]
@@ -72,6 +98,11 @@ class EventRecord:
         self._gone = {t.id for t in things if t.state == ObjectState.GONE} | (
             self._gone - {t.id for t in seen}
         )
+        shown = {t.id for t in seen} if plain is None else plain
+        for thing in things:
+            place = thing.T_map_object[:2, 3].copy()
+            moment = _Moment(stamp_ns, place, thing.moving, thing.id in shown)
+            self._course[thing.id].append(moment)
         for thing in seen:
             self._last_seen[thing.id] = thing.label, thing.T_map_object[:2, 3].copy()
         self._objects = [
@@ -87,11 +118,41 @@ class EventRecord:
                 if row.max() > SAME_IOU:
                     self._votes[thing_told.id][seen[int(row.argmax())].id] += 1
 
-    def events(self) -> EventScore:
-        """Score all events."""
+    def events(self, strict: bool = False) -> EventScore:
+        """Score all events; strict: by the first image that shows a pixel of them."""
         same = {number: votes.most_common(1)[0][0] for number, votes in self._votes.items()}
         told = [_told(t, same) for t in self._told]
-        return score_events(told, [_true(c, T) for c, T in self._true])
+        true = [_true(c, T) for c, T in self._true]
+        if not strict:
+            told = [self._located(one) for one in told]
+            true = [self._plainly(one) for one in true]
+        return score_events(told, true)
+
+    def _located(self, told: Happening) -> Happening:
+        """Return what was told with where its thing truly was then."""
+        here = [m.place for m in self._course[told.thing] if m.stamp_ns == told.stamp_ns]
+        return replace(told, whereabouts=here[0] if here else None)
+
+    def _plainly(self, true: Happening) -> Happening:
+        """Return what is true with when images begin to show it plainly.
+
+        That is when a thing is shown plainly, in the state it is told to be in, for SHOWN_S of the
+        next LATE_S seconds. That a place is empty is seen at once.
+        """
+        if true.type in (EventType.REMOVED, EventType.PATH_CLEARED):
+            return true
+        course = [m for m in self._course[true.thing] if m.stamp_ns >= true.stamp_ns]
+        state = SHOWN_IN_MOTION.get(true.type)
+        if state is not None:  # as long as it stays in that state
+            changes = [i for i, m in enumerate(course) if m.moving is not state]
+            course = course[: changes[0]] if changes else course
+        shown = np.array([m.stamp_ns for m in course if m.plain], np.int64)
+        per_image = _image_ns(self._course[true.thing])
+        for first in shown:
+            inside = (shown >= first) & (shown <= first + LATE_S * NANOSECONDS)
+            if np.count_nonzero(inside) * per_image >= SHOWN_S * NANOSECONDS:
+                return replace(true, plain_ns=int(first))
+        return replace(true, optional=True)
 
     def map(self) -> MapScore:
         """Score what was remembered last."""
@@ -102,6 +163,12 @@ class EventRecord:
             np.array([p for _, p in true]).reshape(-1, 2),
             [label for label, _ in true],
         )
+
+
+def _image_ns(course: Sequence[_Moment]) -> float:
+    """Return how long an image lasts, nanoseconds; 0 where there is but one."""
+    apart = np.diff([m.stamp_ns for m in course])
+    return float(np.median(apart)) if len(apart) else 0.0
 
 
 def _told(told: _Told, same: dict[int, int]) -> Happening:

@@ -12,7 +12,8 @@ from pervformer_ros.frame import NANOSECONDS
 from pervformer_ros.geometry import Array
 from pervformer_ros.memory import EventType
 
-# An event is told in time from so long before to so long after the first image that shows it.
+# An event is told in time from so long before the first image that shows it to so long after the
+# first that shows it plainly.
 EARLY_S, LATE_S = 1.0, 2.0
 # A place is right within so many metres; of what is longer than a person is tall, within more;
 # and where depth does not reach, within this share of the distance from the robot.
@@ -29,6 +30,9 @@ class Happening:
     thing: the true object's id, 0 = something that is none, or not known.
     start, end: (2,) metres in map, NaN where there is no such end.
     away_m: from the robot, metres.
+    whereabouts: (2,) where that object truly was when this was told; None where nobody knows.
+    plain_ns: of what is true, when images begin to show it plainly; 0 = at once.
+    optional: of what is true, that no images show it plainly: it need not be told.
     """
 
     stamp_ns: int
@@ -41,6 +45,9 @@ class Happening:
     path: str = ""
     agent: int = 0
     confidence: float = 1.0
+    whereabouts: Array | None = None
+    plain_ns: int = 0
+    optional: bool = False
 
     @property
     def place(self) -> Array:
@@ -111,21 +118,21 @@ class EventScore:
 def score_events(told: Sequence[Happening], true: Sequence[Happening]) -> EventScore:
     """Pair what was told with what took place: same type, object and path, near in place and time.
 
-    Of all such pairings the one with most pairs is taken, and of those the one nearest in time.
+    What appeared is to be where it is when that is told. Of all such pairings the one with most
+    pairs is taken, and of those the one nearest in time.
     """
     late = np.full((len(told), len(true)), np.inf)
     for i, one in enumerate(told):
         for j, other in enumerate(true):
-            seconds = (one.stamp_ns - other.stamp_ns) / NANOSECONDS
-            if _same(one, other) and -EARLY_S <= seconds <= LATE_S:
-                late[i, j] = abs(seconds)
+            if _same(one, other) and _in_time(one, other):
+                late[i, j] = abs(one.stamp_ns - other.stamp_ns) / NANOSECONDS
     rows, columns = linear_sum_assignment(np.minimum(late, 1e3))
     pairs = [(i, j) for i, j in zip(rows, columns, strict=True) if np.isfinite(late[i, j])]
     told_right, true_right = {i for i, _ in pairs}, {j for _, j in pairs}
     return EventScore(
         [(told[i], true[j]) for i, j in pairs],
         [one for i, one in enumerate(told) if i not in told_right],
-        [one for j, one in enumerate(true) if j not in true_right],
+        [one for j, one in enumerate(true) if j not in true_right and not one.optional],
     )
 
 
@@ -135,14 +142,20 @@ def place_tolerance(label: str, away_m: float) -> float:
     return max(near, FAR_SHARE * away_m) if away_m > DEPTH_REACH_M else near
 
 
+def _in_time(told: Happening, true: Happening) -> bool:
+    first, last = true.stamp_ns, max(true.stamp_ns, true.plain_ns)
+    return first - EARLY_S * NANOSECONDS <= told.stamp_ns <= last + LATE_S * NANOSECONDS
+
+
 def _same(told: Happening, true: Happening) -> bool:
-    return (
-        told.type is true.type
-        and told.thing == true.thing
-        and told.path == true.path
-        and float(np.linalg.norm(told.place - true.place))
-        <= place_tolerance(true.label, true.away_m)
-    )
+    if (told.type, told.thing, told.path) != (true.type, true.thing, true.path):
+        return False
+    # What walks into view has walked on until it is told of.
+    place = true.place
+    if true.type is EventType.APPEARED and told.whereabouts is not None:
+        place = told.whereabouts
+    off = float(np.linalg.norm(told.place - place))
+    return off <= place_tolerance(true.label, true.away_m)
 
 
 @dataclass(frozen=True, slots=True)
