@@ -148,7 +148,7 @@ class SlamBackend:
         attempts = self._register(view, prediction, self._candidates())
         fixes = [attempt.fix for attempt in attempts if attempt.fix]
         # Ask whether the wheels have slipped where it is not recognised.
-        if not fixes and reading is not None and (slip := self._find_slip(view, prediction)):
+        if not fixes and self._odometer.twitched and (slip := self._find_slip(view, prediction)):
             fixes, prediction, reading = [slip], slipped(prediction), self._odometer.cut()
             view = replace(view, reading=reading)
         # Fuse what they tell with the prediction.

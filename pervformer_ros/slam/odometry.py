@@ -34,6 +34,9 @@ MAX_SLIP_SECONDS = 3.0
 MAX_ACCELERATION = 8.0
 SLIP_ALLOWANCE = 0.03
 SLIP_TURN = 0.2
+# Turned up harder than any such robot turns (rad/s^2), by more than a trembling angle (radians).
+MAX_ANGULAR_ACCELERATION = 2.0
+TURN_ALLOWANCE = 0.03
 # Over this path (metres) and this turn (radians) odometry errs alike.
 LIKE_PATH = 3.0
 LIKE_TURN = 1.5
@@ -72,7 +75,9 @@ class Odometer:
         self._last: Reading | None = None
         self._stamp_ns = 0
         self._speed = np.inf  # of the last step, m/s
+        self._turn_rate = 0.0  # of the last step, rad/s
         self.jumped = False
+        self.twitched = False  # the last step turned as no robot turns: a slip may have done it
         self._part = False
 
     def part(self) -> None:
@@ -87,7 +92,7 @@ class Odometer:
 
     def read(self, stamp_ns: int, T_odom_base: Array | None) -> Reading | None:
         """Return the reading for this pose, None without one. `jumped` tells of a new run."""
-        self.jumped = False
+        self.jumped = self.twitched = False
         if T_odom_base is None:
             return None
         if self._last is None:
@@ -106,6 +111,9 @@ class Odometer:
             path > MAX_SPEED * seconds + JUMP_ALLOWANCE
             or turn > MAX_TURN_RATE * seconds + JUMP_ALLOWANCE
         )
+        sudden = abs(yaw - self._turn_rate * seconds)
+        self.twitched = sudden > MAX_ANGULAR_ACCELERATION * seconds**2 + TURN_ALLOWANCE
+        self._turn_rate = yaw / seconds
         # No robot accelerates like wheels that spin: what is beyond it was not driven.
         reach = self._speed * seconds + MAX_ACCELERATION * seconds**2 + SLIP_ALLOWANCE
         slip = max(0.0, path - reach)

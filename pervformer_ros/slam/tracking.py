@@ -33,9 +33,9 @@ PLACE_RATIO = 0.9
 # So many groups of matches that agree among themselves are tried against the prediction.
 MAX_HYPOTHESES = 3
 ROWS_AT_A_TIME = 64
-# Wheels may slip by so much at once, radians and metres; but then so many matches of what stands
-# still say so, and most of all there are. What moves before the camera never has as many.
-SLIP_ROTATION, SLIP_POSITION = 0.1, 0.1
+# Wheels that slip turn the robot and move it by so much at once, radians and metres; then so many
+# matches of what stands still say so, and most of all there are.
+SLIP_ROTATION, SLIP_POSITION = 0.1, 0.05
 SLIP_INLIERS = 60
 
 

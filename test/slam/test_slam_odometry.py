@@ -51,6 +51,15 @@ def test_a_turn_that_no_robot_makes_is_a_jump():
     assert odometer.jumped
 
 
+def test_a_turn_out_of_nothing_is_told_from_one_that_grows():
+    yaws = [0.0, 0.0, 0.02, 0.06, 0.12, 0.18, 0.34, 0.40]
+    odometer, twitched = Odometer(), []
+    for i, yaw in enumerate(yaws):
+        odometer.read(i * SECOND // 10, at(0.0, yaw))
+        twitched.append(odometer.twitched)
+    assert twitched == [False] * 6 + [True, True]  # and that it ends as suddenly
+
+
 def test_odometry_that_is_cut_is_not_linked_to_before():
     odometer = Odometer()
     assert odometer.cut() is None
