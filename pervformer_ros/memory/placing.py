@@ -184,7 +184,7 @@ def fit_footprint(
     R = np.array([[axes[best, 0], -axes[best, 1]], [axes[best, 1], axes[best, 0]]])
     faces_camera = below[:, best] | above[:, best]
     lacking = (typical - extent).clip(min=0)[:, best]
-    sigma = np.hypot(LEAST_SIGMA, np.where(faces_camera & (cut is None), 0.15, 0.55) * lacking)
+    sigma = np.hypot(LEAST_SIGMA, np.where(faces_camera & (cut is None), 0.15, 0.4) * lacking)
     return _Footprint(R @ middle[:, best], size[:, best], heading, sigma)
 
 
