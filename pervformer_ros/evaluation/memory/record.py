@@ -118,12 +118,12 @@ class EventRecord:
                 if row.max() > SAME_IOU:
                     self._votes[thing_told.id][seen[int(row.argmax())].id] += 1
 
-    def events(self, strict: bool = False) -> EventScore:
-        """Score all events; strict: by the first image that shows a pixel of them."""
+    def events(self, plain: bool = False) -> EventScore:
+        """Score all events by the first image that shows them, or that shows them plainly."""
         same = {number: votes.most_common(1)[0][0] for number, votes in self._votes.items()}
         told = [_told(t, same) for t in self._told]
         true = [_true(c, T) for c, T in self._true]
-        if not strict:
+        if plain:
             told = [self._located(one) for one in told]
             true = [self._plainly(one) for one in true]
         return score_events(told, true)

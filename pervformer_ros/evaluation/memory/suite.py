@@ -50,14 +50,14 @@ PALLET_M = 0.3
 class MemoryRun:
     """What is judged together: a source along one scenario and seed.
 
-    strict: the events by the first image that shows a few pixels of them; see EventRecord.events.
+    events: by the first image that shows them; plain: by the first that shows them plainly.
     """
 
     source: str
     scenario: str
     seed: int
     events: EventScore
-    strict: EventScore
+    plain: EventScore
     row: Row
     start_ns: int
 
@@ -260,7 +260,7 @@ def _change(event: TrueEvent) -> TrueChange:
 
 
 def _run(source: str, episode: Episode, pose: str, record: EventRecord) -> MemoryRun:
-    events, strict, remembered = record.events(), record.events(strict=True), record.map()
+    events, plain, remembered = record.events(), record.events(plain=True), record.map()
     scenario = episode.scenario.name
     row: dict[str, str | int | float | bool | None] = {
         "scenario": scenario,
@@ -268,18 +268,18 @@ def _run(source: str, episode: Episode, pose: str, record: EventRecord) -> Memor
         "method": source,
         "odometry": True,
         "pose": pose,
-        **_figures(events, strict),
+        **_figures(events, plain),
         "map_f1": _rounded(remembered.f1),
         "map_position_m": _rounded(remembered.position_m),
         "duplicates": remembered.duplicates,
         "story": _story(scenario, events),
     }
-    return MemoryRun(source, scenario, episode.seed, events, strict, row, episode.stamp_ns(0))
+    return MemoryRun(source, scenario, episode.seed, events, plain, row, episode.stamp_ns(0))
 
 
 def _sum(source: str, runs: Sequence[MemoryRun]) -> Row:
     total = sum((r.events for r in runs), EventScore())
-    strict = sum((r.strict for r in runs), EventScore())
+    plain = sum((r.plain for r in runs), EventScore())
     stories = [bool(r.row["story"]) for r in runs if r.row["story"] is not None]
     row: dict[str, str | int | float | bool | None] = {
         "scenario": "all",
@@ -287,7 +287,7 @@ def _sum(source: str, runs: Sequence[MemoryRun]) -> Row:
         "method": source,
         "odometry": True,
         "pose": runs[0].row["pose"] if runs else None,
-        **_figures(total, strict),
+        **_figures(total, plain),
         "story_share": sum(stories) / len(stories) if stories else None,
     }
     for kind in EventType:
@@ -300,7 +300,7 @@ def _sum(source: str, runs: Sequence[MemoryRun]) -> Row:
     return row
 
 
-def _figures(events: EventScore, strict: EventScore) -> dict[str, str | int | float | bool | None]:
+def _figures(events: EventScore, plain: EventScore) -> dict[str, str | int | float | bool | None]:
     return {
         "events": len(events.right) + len(events.missed),
         "right": len(events.right),
@@ -309,8 +309,8 @@ def _figures(events: EventScore, strict: EventScore) -> dict[str, str | int | fl
         "precision": _rounded(events.precision),
         "recall": _rounded(events.recall),
         "f1": _rounded(events.f1),
-        "strict_precision": _rounded(strict.precision),
-        "strict_recall": _rounded(strict.recall),
+        "plain_precision": _rounded(plain.precision),
+        "plain_recall": _rounded(plain.recall),
         "latency_s_p50": _rounded(events.latency_s),
         "agents_right": _rounded(events.agents_right),
         "confidence_error": _rounded(events.confidence_error),
