@@ -5,7 +5,9 @@
 Where shelves look alike, a view may fit a wrong place perfectly; but the next views, carried on by
 the way between them, then do not fit the same mistake. A closure is accepted when enough pairs of
 recent ones are consistent: going round over both closures and back must lead to where it began
-(pairwise consistency maximisation, Mangelson et al. 2018).
+(pairwise consistency maximisation, Mangelson et al. 2018). Where racks repeat, whole sets of wrong
+closures are consistent; then there are others beside them that contradict them all, and nothing is
+believed until one set is twice as large.
 """
 
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pervformer_ros.geometry import Array, invert
 from pervformer_ros.slam import se3
@@ -70,20 +73,29 @@ class LoopVerifier:
             agrees[a, b] = agrees[b, a] = _consistent(
                 self._pending[a].edge, self._pending[b].edge, poses
             )
-        best: list[int] = []
-        for first in range(count):
-            # Greedy from each: exact for cliques as small as these nearly always are.
-            clique = [first]
-            order = sorted(range(count), key=lambda i: -self._pending[i].inliers)
-            clique += [i for i in order if i != first and agrees[i, first]]
-            kept: list[int] = []
-            for i in clique:
-                if all(agrees[i, j] for j in kept):
-                    kept.append(i)
-            if len(kept) > len(best):
-                best = kept
-        views = {self._pending[i].edge.second for i in best}
-        return best if len(views) >= AGREEING else []
+        cliques = [self._clique(first, agrees) for first in range(count)]
+        best = max(cliques, key=len, default=[])
+        support = len(self._views(best))
+        # Racks repeat: what agrees on another place, a bay away, must be far fewer.
+        rivals = [c for c in cliques if not agrees[np.ix_(c, best)].any()]
+        rival = max((len(self._views(c)) for c in rivals), default=0)
+        return best if support >= AGREEING and 2 * rival <= support else []
+
+    def _clique(self, first: int, agrees: NDArray[np.bool_]) -> list[int]:
+        """Return candidates that all agree with each other, `first` among them.
+
+        Greedy: exact for cliques as small as these nearly always are.
+        """
+        order = sorted(range(len(self._pending)), key=lambda i: -self._pending[i].inliers)
+        kept = [first]
+        for i in order:
+            if i != first and agrees[i, kept].all():
+                kept.append(i)
+        return kept
+
+    def _views(self, chosen: Sequence[int]) -> set[int]:
+        """Return the keyframes that candidates close a loop from."""
+        return {self._pending[i].edge.second for i in chosen}
 
 
 def _consistent(a: Edge, b: Edge, poses: Array) -> bool:

@@ -61,6 +61,24 @@ def test_a_wrong_closure_among_right_ones_is_left_out():
     assert verifier.refused == 1
 
 
+def test_between_two_bays_that_look_alike_more_evidence_decides():
+    truth, poses = aisle()
+    rng, verifier = np.random.default_rng(5), LoopVerifier()
+    bay = make_transform([2.7, 0, 0], [0, 0, 0, 1])
+    for i in range(2):
+        verifier.add([closure(truth, i, 30 + i, rng, bay), closure(truth, i, 30 + i, rng)], poses)
+    assert not verifier.add([closure(truth, 2, 32, rng, bay)], poses)
+    assert not verifier.add([closure(truth, 3, 33, rng)], poses)
+    assert not verifier.add([closure(truth, 4, 34, rng)], poses)
+    accepted: list[Edge] = []
+    for i in range(5, 8):
+        accepted = accepted or verifier.add([closure(truth, i, 30 + i, rng)], poses)
+    assert len(accepted) == 6
+    for edge in accepted:
+        T = invert(truth[edge.first]) @ truth[edge.second]
+        assert np.linalg.norm(edge.T_first_second[:3, 3] - T[:3, 3]) < 0.2
+
+
 def test_what_nobody_confirms_is_forgotten():
     truth, poses = aisle()
     rng, verifier = np.random.default_rng(4), LoopVerifier()
