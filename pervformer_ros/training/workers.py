@@ -12,7 +12,6 @@ import queue
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ def echoed_batches(
         rounds: the number of the last one + 1.
         streams: in a batch.
         workers: processes that prepare them.
-        kept: streams to be drawn from, the last that came; about half a megabyte an image.
+        kept: streams to be drawn from, the last that came; about 0.8 MB an image.
         device: where they are kept.
 
     Raises:
@@ -191,9 +190,9 @@ def _work(plan: StreamPlan, worker: int, ready: Any) -> None:
 def _turns(folder: Path, rng: Generator) -> Iterator[list[Recording]]:
     """Yield the recordings that are in memory, of which the oldest leave bit by bit."""
     held: deque[Recording] = deque(maxlen=HELD)
-    for turn in count():
+    while True:
         others = sorted(set(shards_in(folder)) - {recording.path for recording in held})
-        wanted = FRESH if turn and len(held) == HELD else HELD - len(held)
+        wanted = HELD - len(held) or FRESH
         for path in rng.permutation(np.array(others, object))[:wanted]:
             held.append(Recording(path))
         yield list(held)
