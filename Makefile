@@ -32,8 +32,12 @@ setup: $(DONE)/data
 demo: setup
 	$(BIN)/pervformer demo
 
+# Two at a time, but for what starts nodes or sets up: those share a network and a folder.
+ALONE := test/nodes test/test_environment.py
+
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(ALONE:%=--ignore %)
+	$(BIN)/python -m pytest $(ALONE)
 
 lint: setup
 	$(BIN)/ruff check

@@ -40,8 +40,9 @@ KEYFRAME_FEATURES = 2
 KEYFRAME_INLIERS = 4
 # But not before it has gone or turned this part of what makes any view new.
 KEYFRAME_LEAST = 0.2
-# So many keyframes are tried for a loop closure, and a closure rests on so many matches.
-LOOP_CANDIDATES, LOOP_INLIERS = 3, 25
+# So many keyframes are tried for a loop closure; it rests on so many matches, and on such a part of
+# the points that should be seen from there: what few of them agree on is a thing, not the place.
+LOOP_CANDIDATES, LOOP_INLIERS, LOOP_SHARE = 3, 25, 0.15
 # How a robot that sees nothing may have gone and turned, per second; and where one may be that was
 # carried off: radians, metres.
 GAP_ROTATION, GAP_POSITION = 0.5, 1.0
@@ -377,7 +378,7 @@ class SlamBackend:
             T_map_camera, view.camera, LOOP_CANDIDATES, loose
         ):
             fix = self._track(view, keyframe, here).fix
-            if fix is not None and fix.standing >= LOOP_INLIERS:
+            if fix is not None and self._shows_place(fix, view):
                 found.append(self._candidate(fix))
         return found
 
@@ -388,12 +389,21 @@ class SlamBackend:
         found = []
         for keyframe in alike(view, apart, LOOP_CANDIDATES):
             fix = self._tracker.recognise(view, keyframe).fix
-            if fix is None or fix.standing < LOOP_INLIERS:
+            if fix is None or not self._shows_place(fix, view):
                 continue
             here = PoseEstimate(self._keyframes.poses[-1], self._keyframes.drift_of(keyframe.id))
             if can_be_at(fix, self._keyframes.poses[keyframe.id], here):
                 found.append(self._candidate(fix))
         return found
+
+    def _shows_place(self, fix: Fix, view: View) -> bool:
+        """Return whether so much of a keyframe was found again that it must be the same place."""
+        T_map_base = self._keyframes.poses[fix.keyframe] @ fix.T_keyframe_base
+        overlap = self._keyframes.overlap(
+            fix.keyframe, T_map_base @ view.T_base_camera, view.camera
+        )
+        expected = overlap * len(self._keyframes[fix.keyframe])
+        return fix.standing >= LOOP_INLIERS and fix.inliers >= LOOP_SHARE * expected
 
     def _candidate(self, fix: Fix) -> Candidate:
         """Return the closure that ties the newest keyframe as a fix says."""

@@ -170,10 +170,23 @@ class KeyframeMap:
         asked = np.flatnonzero(among & self._remembers)
         distance = np.linalg.norm(self.poses[asked, :3, 3] - T_map_camera[:3, 3], axis=1)
         near = np.sort(asked[np.argsort(distance, kind="stable")[:NEAREST]])
-        overlap = {int(i): self._overlap(int(i), T_map_camera, camera) for i in near}
+        overlap = {int(i): self.overlap(int(i), T_map_camera, camera) for i in near}
         seen = [i for i in overlap if overlap[i] >= MIN_OVERLAP]
         seen.sort(key=lambda i: -round(overlap[i], 1))
         return [self._keyframes[i] for i in seen[:count]]
+
+    def overlap(self, index: int, T_map_camera: Array, camera: CameraModel) -> float:
+        """Return the part of a keyframe's points that a view from T_map_camera should see."""
+        keyframe = self._keyframes[index]
+        T_camera_keyframe = invert(T_map_camera) @ self.poses[index] @ keyframe.T_base_camera
+        points = transform_points(T_camera_keyframe, keyframe.sampled_points)
+        z = np.maximum(points[:, 2], 1e-6)
+        u = camera.fx * points[:, 0] / z + camera.cx
+        v = camera.fy * points[:, 1] / z + camera.cy
+        inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+        scale = points[:, 2] / keyframe.sampled_points[:, 2]
+        alike = (scale > 1.0 / MAX_SCALE) & (scale < MAX_SCALE)
+        return float((inside & alike).mean())
 
     @property
     def remembers(self) -> NDArray[np.bool_]:
@@ -194,16 +207,3 @@ class KeyframeMap:
         chosen = int(kept[asked[away.min(axis=1).argmin()]])
         self._remembers[chosen] = False
         self._keyframes[chosen] = self._keyframes[chosen].emptied()
-
-    def _overlap(self, index: int, T_map_camera: Array, camera: CameraModel) -> float:
-        """Return the part of a keyframe's points that this view should see."""
-        keyframe = self._keyframes[index]
-        T_camera_keyframe = invert(T_map_camera) @ self.poses[index] @ keyframe.T_base_camera
-        points = transform_points(T_camera_keyframe, keyframe.sampled_points)
-        z = np.maximum(points[:, 2], 1e-6)
-        u = camera.fx * points[:, 0] / z + camera.cx
-        v = camera.fy * points[:, 1] / z + camera.cy
-        inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
-        scale = points[:, 2] / keyframe.sampled_points[:, 2]
-        alike = (scale > 1.0 / MAX_SCALE) & (scale < MAX_SCALE)
-        return float((inside & alike).mean())

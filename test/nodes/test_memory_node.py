@@ -171,6 +171,7 @@ def test_a_path_that_a_planner_publishes_is_watched(start, robot, durability):
     robot.publish_extrinsics()
     stamp = robot.answered_frame()
     robot.spin_until(lambda: paths.get_subscription_count(), "a subscriber to the path")
+    stamp = robot.answered_frame()  # by then the subscriber knows of the publisher, too
 
     # A wall stands 2 m ahead, wherever the robot is.
     paths.publish(ahead("base_link", stamp))

@@ -409,3 +409,22 @@ def test_a_robot_that_was_carried_finds_itself_again(room):
     assert errors[drove + dark] > 1.0
     assert max(errors[-5:]) < 0.15
     assert {edge.kind for edge in backend.graph().edges} >= {EdgeKind.GAP, EdgeKind.LOOP}
+
+
+def test_a_thing_met_again_in_another_room_is_not_taken_for_the_room():
+    """A parked cart is seen in one room; carried into another, the robot sees such a cart there."""
+    drove, dark = 60, 12
+    at = make_transform([-0.8, 2.2, 0.6], [0, 0, 0, 1])
+    cart = (Thing.cluster(np.random.default_rng(6), 45), at)
+    here, there = (Run.record(drove, seed, extra=lambda i: [cart]) for seed in (1, 2))
+    frames = [*here.features, *[blank(here.features[-1])] * dark, *there.features]
+    T_there = here.odometry[-1] @ invert(there.odometry[0])
+    ways = [*here.odometry, *[here.odometry[-1]] * dark, *(T_there @ there.odometry)]
+    backend = SlamBackend()
+    for i, (features, T_odom_base) in enumerate(zip(frames, ways, strict=True)):
+        near_first = 1 / np.maximum(features.points[:, 2], 0.1)
+        view = replace(features, stamp_ns=(i + 1) * FRAME_NS, score=near_first)
+        backend.update(view, CAMERA, T_BASE_CAMERA, T_odom_base)
+    kinds = {edge.kind for edge in backend.graph().edges}
+    assert EdgeKind.GAP in kinds
+    assert EdgeKind.LOOP not in kinds
