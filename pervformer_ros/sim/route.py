@@ -11,6 +11,8 @@ from pervformer_ros.geometry import Array
 STEP = 0.02
 # Turns are taken no faster than this.
 MAX_YAW_RATE = 0.75
+# Of the filter that rounds corners, in standard deviations.
+FILTER_REACH = 4.0
 
 
 class Route:
@@ -45,6 +47,11 @@ class Route:
             float(np.interp(s, self._at, self._heading)),
         )
 
+    def rest(self, s: float) -> "Route":
+        """Return the route from s metres on."""
+        ahead = self.points[np.searchsorted(self._at, s, side="right") :]
+        return Route([self.pose(s)[:2], *ahead], self.speed, softness=0, reverse=self.reverse)
+
     def speed_limit(self, s: float, braking: float) -> float:
         """Return the speed at s from which every slower stretch ahead can still be met."""
         first = int(np.searchsorted(self._at, s))
@@ -74,9 +81,11 @@ def _smooth(waypoints: Array, softness: float) -> Array:
     line = np.stack([np.interp(s, at, waypoints[:, i]) for i in (0, 1)], axis=1)
     if softness <= 0 or len(waypoints) == 2:
         return line
-    # Mirrored at its ends, the line's ends stay in place under the filter.
-    pad = min(int(4 * softness / STEP), count)
+    # Mirrored at its ends as far as the filter reaches, the line's ends stay in place under it.
+    sigma = min(softness / STEP, count / FILTER_REACH)
+    pad = int(FILTER_REACH * sigma + 0.5)
     before = 2 * line[0] - line[pad:0:-1]
     after = 2 * line[-1] - line[-2 : -pad - 2 : -1]
-    smooth = gaussian_filter1d(np.concatenate([before, line, after]), softness / STEP, axis=0)
+    padded = np.concatenate([before, line, after])
+    smooth = gaussian_filter1d(padded, sigma, axis=0, truncate=FILTER_REACH)
     return np.asarray(smooth[pad : pad + count + 1])

@@ -93,6 +93,8 @@ def set_down(stage: Stage, truck: Body, load: Body, spot: Spot) -> Story:
 def _forks_in(stage: Stage, truck: Body, load: Body, spot: Spot) -> Story:
     yield from turn(truck, spot.heading)
     here, at = np.array([truck.x, truck.y]), spot.before(FORKLIFT_LOAD_AT)
+    if (at - here) @ (np.cos(spot.heading), np.sin(spot.heading)) <= 0:
+        raise ValueError(f"the forklift stands at {here}, past {at}, where it should drive to")
     yield from follow(stage, truck, Route(np.array([here, at]), FORK_SPEED), {load.id})
 
 

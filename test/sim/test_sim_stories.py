@@ -36,6 +36,26 @@ def test_the_robot_drives_at_human_speed_and_turns_smoothly(episode):
         assert 0.6 < np.median(moving) < 1.25
 
 
+def _assert_nobody_jumps(episode):
+    log = episode.log
+    there = log.present[1:] & log.present[:-1]
+    there[:, 0] &= ~log.lifted[1:]
+    step = np.abs(np.diff(log.pose, axis=0))
+    turn = (step[..., 3] + np.pi) % (2 * np.pi) - np.pi
+    # What is carried moves 2 m beside the wheels that turn.
+    assert np.hypot(step[..., 0], step[..., 1])[there].max() < 4.0 * TICK
+    assert np.abs(turn)[there].max() < 2.5 * TICK
+
+
+def test_nobody_jumps(episode):
+    _assert_nobody_jumps(episode)
+
+
+@pytest.mark.parametrize(("name", "seed"), [("path_clears", 42), ("shift", 53)])
+def test_nobody_jumps_where_lanes_are_narrow_or_corners_near(name, seed):
+    _assert_nobody_jumps(Episode(name, seed))
+
+
 def test_nobody_runs_into_anybody(episode):
     log = episode.log
     carried = log.carrier

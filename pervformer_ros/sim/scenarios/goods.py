@@ -15,6 +15,8 @@ from pervformer_ros.sim.traffic import BACK_OFF, TRUCK_SPEED, Spot, carry, pick_
 from pervformer_ros.sim.vehicles import FORKLIFT_LOAD_AT
 
 TO_DOCKS, TO_FRONT = -np.pi / 2, np.pi / 2
+# A forklift that has turned towards a place drives at least so far to it, metres.
+LEAST_APPROACH = 0.3
 
 
 @scenario("a forklift moves a pallet, seen by the robot or between two of its visits", seconds=180)
@@ -176,7 +178,10 @@ def _clear_aisle(
 ) -> Story:
     """Fetch the pallet from the far end, set it against the back wall, leave by another aisle."""
     home, lane = np.array([truck.x, truck.y]), stage.layout.cross_back_y
-    out, beside = np.array([spot.x, lane]), np.array([truck.x, lane])
+    wall = Spot(spot.x, stage.layout.depth - 0.95, TO_FRONT)
+    # Where the lane is narrow the truck turns short of its middle, to have a way to go to the wall.
+    out = np.array([spot.x, min(lane, wall.before(FORKLIFT_LOAD_AT + LEAST_APPROACH)[1])])
+    beside = np.array([truck.x, lane])
     yield from wait_until(blocked)
     for point in (beside, out):
         yield from drive_to(stage, truck, [point], TRUCK_SPEED)
@@ -184,7 +189,7 @@ def _clear_aisle(
     stand = spot.before(FORKLIFT_LOAD_AT + BACK_OFF)
     yield from follow(stage, truck, Route(np.array([stand, out]), 1.0, reverse=True))
     yield from turn(truck, TO_FRONT)
-    yield from set_down(stage, truck, pallet, Spot(spot.x, stage.layout.depth - 0.95, TO_FRONT))
+    yield from set_down(stage, truck, pallet, wall)
     for point in (beside, home):
         yield from drive_to(stage, truck, [point], TRUCK_SPEED)
         clear.give()

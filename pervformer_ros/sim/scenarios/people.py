@@ -101,7 +101,7 @@ def join_convoy(stage: Stage, route: Route, up: int, go: Callable[[], bool] | No
     walker = stage.add(movables.PERSON, *slow.pose(lead + 6.0))
     pull_jack(stage, walker)
     for body, start in ((truck, lead), (walker, lead + 6.0)):
-        stage.tell(_set_off(stage, body, _from(slow, start), go))
+        stage.tell(_set_off(stage, body, slow.rest(start), go))
 
 
 def _set_off(stage: Stage, body: Body, route: Route, go: Callable[[], bool] | None) -> Story:
@@ -134,12 +134,6 @@ def _pace(stage: Stage, kind: Kind, start: tuple[float, float], end: tuple[float
     line = [ends[0], ends[1]]
     speed, pause = float(rng.uniform(0.9, 1.3)), float(rng.uniform(1.5, 3.5))
     stage.tell(walk_to_and_fro(stage, body, line, speed, pause))
-
-
-def _from(route: Route, s: float) -> Route:
-    """Return the rest of a route from s on."""
-    skipped = int(np.searchsorted(np.linspace(0, route.length, len(route.points)), s))
-    return Route(route.points[skipped:], route.speed, softness=0)
 
 
 def lanes_beside(layout: Layout, up: int) -> list[Array]:
