@@ -17,7 +17,6 @@ from pervformer_ros.features import (
     MOTION_THRESHOLD,
     STATIC,
     FeatureSet,
-    Keypoints,
     OrbExtractor,
     place_features,
     share_out,
@@ -266,13 +265,8 @@ class Pipeline:
         if self.config.features == "orb":
             found = self._orb(frame.rgb, mask)
         else:
-            found = self._learned(percept, mask)
+            found = share_out(percept.keypoints, mask, self.config.max_features)
         return place_features(frame, found, motion, percept.place_descriptor)
-
-    def _learned(self, percept: PerceptArrays, mask: NDArray[np.uint8]) -> Keypoints:
-        found = percept.keypoints
-        learned = Keypoints(found.uv, found.score, found.descriptors.astype(np.float16))
-        return share_out(learned, mask, self.config.max_features)
 
     def _sightings(self, frame: Frame, percept: PerceptArrays) -> list[Sighting]:
         found = percept.detections

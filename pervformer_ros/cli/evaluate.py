@@ -110,7 +110,7 @@ def evaluate_remembering(
     ] = "truth,model",
     pose: Annotated[str, typer.Option(help="What corrects odometry: slam or odometry.")] = "slam",
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Cut each off after.")] = None,
-    rate: Annotated[int, typer.Option(help="Images per second of the truth: 15, 5 or 3.")] = 15,
+    rate: Annotated[int, typer.Option(help="Images per second: 15, 5 or 3.")] = 15,
     tuning: Annotated[
         bool, typer.Option("--development", help="Take seeds that are not held out, to tune on.")
     ] = False,

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pervformer_ros.features import Keypoints
 from pervformer_ros.model import decode
 from pervformer_ros.model.corners import corner_contrast
 from pervformer_ros.model.heads import Percept
@@ -47,20 +48,6 @@ class DetectionArrays:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class KeypointArrays:
-    """K image points, best first.
-
-    uv: (K, 2) pixels; (0, 0) is the first pixel's centre.
-    score: (K,) in [0, 1].
-    descriptors: (K, E) of unit length.
-    """
-
-    uv: Floats
-    score: Floats
-    descriptors: Floats
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class ProbeArrays:
     """What the P probes say; it counts where `alive`.
 
@@ -88,13 +75,14 @@ class ProbeArrays:
 class PerceptArrays:
     """What the model says about one image, in that image's pixels.
 
+    keypoints: best first; (0, 0) is the first pixel's centre.
     motion_probability: (H, W) float32, that what is seen there moves in the world.
     place_descriptor: (M,) float32 of unit length.
     update: what the probes should do with the next frame; hand it back with that.
     """
 
     detections: DetectionArrays
-    keypoints: KeypointArrays
+    keypoints: Keypoints
     motion_probability: Floats
     place_descriptor: Floats
     probes: ProbeArrays
@@ -334,13 +322,13 @@ def _bilinear(count: int, source: int) -> Floats:
 
 def _keypoint_arrays(
     found: decode.Keypoints, model_size: tuple[int, int], size: tuple[int, int]
-) -> KeypointArrays:
+) -> Keypoints:
     count = int(found.valid.sum())
     scale = np.array([size[1] / model_size[1], size[0] / model_size[0]], np.float32)
-    return KeypointArrays(
+    return Keypoints(
         uv=(_array(found.uv[0, :count]) + 0.5) * scale - np.float32(0.5),
         score=_array(found.score[0, :count]),
-        descriptors=_array(found.descriptors[0, :count]),
+        descriptors=_array(found.descriptors[0, :count]).astype(np.float16),
     )
 
 

@@ -82,7 +82,7 @@ def evaluate_memory(
         pose: "slam" or "odometry", what corrects odometry; the truth's SLAM is the true pose with
             an error that wanders by about 0.1 m.
         seconds: cut each off after so long.
-        rate: images per second, 15 or a part of it; sources of truth alone.
+        rate: images per second, 15 or a part of it.
         progress: called with (images done, images in all).
 
     Raises:
@@ -96,7 +96,7 @@ def evaluate_memory(
             episode = Episode(scenario, seed, seconds)
             noise = SOURCES[source]
             if noise is None:
-                record = _model(episode, config or PipelineConfig(), pose, progress)
+                record = _model(episode, config or PipelineConfig(), pose, every, progress)
             else:
                 record = _truth(episode, noise, pose, every, progress)
             runs.append(_run(source, episode, pose, record))
@@ -183,7 +183,11 @@ def _truth(
 
 
 def _model(
-    episode: Episode, config: PipelineConfig, pose: str, progress: Callable[[int, int], None]
+    episode: Episode,
+    config: PipelineConfig,
+    pose: str,
+    every: int,
+    progress: Callable[[int, int], None],
 ) -> EventRecord:
     """Let the line live an episode, as `replay` does."""
     from dataclasses import replace
@@ -191,7 +195,7 @@ def _model(
     backend = SlamBackend() if pose == "slam" else None
     pipeline = Pipeline(replace(config, paths=corridors_of(episode)), backend)
     record, observer = EventRecord(), Observer(episode)
-    for shot in episode.shots():
+    for shot in episode.shots(every=every):
         objects, changes = observer.observe(shot.sight)
         output = pipeline.step(shot.frame)
         assert shot.frame.T_odom_base is not None

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from pervformer_ros.bags.ground_truth import GroundTruth, TrueMoment
 from pervformer_ros.bags.reader import BagReader
 from pervformer_ros.evaluation.perception.homography import HomographyMotion
@@ -16,7 +14,7 @@ from pervformer_ros.evaluation.perception.observer import Observer
 from pervformer_ros.evaluation.perception.picture import Picture, draw_pair
 from pervformer_ros.evaluation.perception.places import PlaceBench, Query
 from pervformer_ros.evaluation.perception.records import Record
-from pervformer_ros.features import Keypoints, OrbExtractor
+from pervformer_ros.features import OrbExtractor
 from pervformer_ros.frame import NANOSECONDS, Frame
 from pervformer_ros.geometry import Array
 from pervformer_ros.pipeline import Pipeline, PipelineOutput
@@ -132,6 +130,4 @@ def _match(
     """Take a view, where one is due; ORB by itself, without the model's motion mask."""
     if not bench.wants(frame):
         return
-    found = output.percept.keypoints
-    learned = Keypoints(found.uv, found.score, found.descriptors.astype(np.float16))
-    bench.add(frame, T_map_base, {ORB: orb(frame.rgb), LEARNED: learned})
+    bench.add(frame, T_map_base, {ORB: orb(frame.rgb), LEARNED: output.percept.keypoints})

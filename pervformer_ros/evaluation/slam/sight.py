@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from pervformer_ros.evaluation.slam.methods import MASKS, Method
 from pervformer_ros.features import (
     FeatureSet,
-    Keypoints,
     OrbExtractor,
     place_features,
     share_out,
@@ -69,9 +68,7 @@ class Sight:
         place, learned = None, None
         if self._line is not None:
             percept = self._line.step(frame).percept
-            place = percept.place_descriptor
-            found = percept.keypoints
-            learned = Keypoints(found.uv, found.score, found.descriptors.astype(np.float16))
+            place, learned = percept.place_descriptor, percept.keypoints
             if self._masks == "model":
                 motion = percept.motion_probability
         seen = {}
