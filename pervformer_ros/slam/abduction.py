@@ -37,6 +37,11 @@ class AbductionWatch:
         """Whether the last views were strange: no map should be built on them yet."""
         return bool(self._strange)
 
+    @property
+    def was_blind(self) -> bool:
+        """Whether nothing was recognised since the camera was blind: it may be anywhere."""
+        return self._was_blind
+
     def observe(self, view: View, recognised: bool) -> bool:
         """Take a view and whether it was recognised; return whether the robot was carried off."""
         features = int(np.count_nonzero(view.has_point))

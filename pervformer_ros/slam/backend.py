@@ -147,7 +147,7 @@ class SlamBackend:
         # Register the view to the keyframes it should overlap.
         view = make_view(features, camera, T_base_camera, reading)
         attempts = self._register(view, prediction, self._candidates())
-        fixes = [attempt.fix for attempt in attempts if attempt.fix]
+        fixes = self._believed(attempts, view)
         # Ask whether the wheels have slipped where it is not recognised.
         if not fixes and self._odometer.twitched and (slip := self._find_slip(view, prediction)):
             fixes, prediction, reading = [slip], slipped(prediction), self._odometer.cut()
@@ -294,6 +294,13 @@ class SlamBackend:
         drift = self._keyframes.drift_of(keyframe.id)
         return PoseEstimate(prediction.T_map_base, prediction.covariance + drift)
 
+    def _believed(self, attempts: Sequence[Attempt], view: View) -> list[Fix]:
+        """Return the fixes; after blindness, a few points that fit do not suffice for one."""
+        fixes = [attempt.fix for attempt in attempts if attempt.fix]
+        if self._abduction.was_blind or self._anywhere:
+            return [fix for fix in fixes if self._shows_place(fix, view)]
+        return fixes
+
     def _find_slip(self, view: View, prediction: PoseEstimate) -> Fix | None:
         if not len(self._keyframes):
             return None
@@ -344,7 +351,7 @@ class SlamBackend:
     def _add_keyframe(self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate) -> Array:
         """Add the view to the map and the graph; return its pose there."""
         attempts = self._register(view, tracked, self.config.linked_keyframes, fixes)
-        more = [attempt.fix for attempt in attempts if attempt.fix]
+        more = self._believed(attempts, view)
         edges = self._edges(view, [*fixes, *more], tracked)
         self._anywhere = False
         new = make_keyframe(len(self._keyframes), view)

@@ -428,3 +428,23 @@ def test_a_thing_met_again_in_another_room_is_not_taken_for_the_room():
     kinds = {edge.kind for edge in backend.graph().edges}
     assert EdgeKind.GAP in kinds
     assert EdgeKind.LOOP not in kinds
+
+
+def test_a_robot_carried_to_where_a_little_looks_alike_notices_it():
+    """Aisles are alike: some points lie where they would if it had not been carried."""
+    drove, dark = 40, 12
+    alike, ahead = (
+        Thing.cluster(np.random.default_rng(7), 20),
+        make_transform([2, 0, 0.6], [0, 0, 0, 1]),
+    )
+    truth = drive(drove)
+    here = Run.record(drove, 1, extra=lambda i: [(alike, truth[-1] @ ahead)])
+    there = Run.record(drove, 2, extra=lambda i: [(alike, truth[0] @ ahead)])
+    frames = [*here.features, *[blank(here.features[-1])] * dark, *[there.features[0]] * 10]
+    backend = SlamBackend()
+    for i, features in enumerate(frames):
+        view = replace(features, stamp_ns=(i + 1) * FRAME_NS)
+        T_odom_base = here.odometry[min(i, drove - 1)]
+        update = backend.update(view, CAMERA, T_BASE_CAMERA, T_odom_base)
+        assert i != drove + dark or update.state is TrackingState.ODOMETRY
+    assert EdgeKind.GAP in {edge.kind for edge in backend.graph().edges}
