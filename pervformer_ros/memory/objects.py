@@ -29,6 +29,9 @@ VAGUE = 4.0
 # Existence as log-odds: what one sighting and one look through the empty place are worth.
 SEEN, SEEN_THROUGH = 1.2, -0.8
 LEAST_EXISTENCE, MOST_EXISTENCE = -4.0, 4.0
+# A detector repeats what it has wrong: however often, one that scores so little is believed no more
+# than this, log-odds that are 0 at the first score and grow by 1 with every step of the second.
+EVEN_SCORE, SCORE_STEP = 0.28, 0.04
 # Motion as log-odds: what is said of it counts so often, is forgotten within this time (seconds), a
 # first sighting counts as an image of this length (seconds), and no more than this is believed.
 MOTION_WORTH, MOTION_S, FIRST_S, MOST_MOTION = 2.0, 0.23, 1 / 15, 4.0
@@ -286,7 +289,8 @@ class WorldObject:
     def _take_note(self, sighting: Sighting, stamp_ns: int, odometer: float) -> None:
         self.votes[sighting.label] = self.votes.get(sighting.label, 0.0) + sighting.score
         self.label = max(sorted(self.votes), key=lambda name: self.votes[name])
-        self.look(SEEN * (0.4 + 0.6 * sighting.score))
+        most = (sighting.score - EVEN_SCORE) / SCORE_STEP
+        self.look(float(np.clip(most - self.existence, 0.0, SEEN * (0.4 + 0.6 * sighting.score))))
         p = np.clip(sighting.motion_probability, 0.02, 0.98)
         said = float(np.log(p / (1 - p)))
         was_moving, gap_s = self.moving, self.unseen_s(stamp_ns)

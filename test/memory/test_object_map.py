@@ -235,3 +235,10 @@ def test_a_faint_sighting_goes_on_with_what_is_in_view_but_begins_nothing():
     things.update(30 * SECOND // 10, [])
     things.update(31 * SECOND // 10, [sighting(score=0.15)])
     assert not things.sighted, "it is out of view"
+
+
+def test_what_a_detector_is_never_sure_of_is_not_believed_however_often_it_says_so():
+    doubtful = see(ObjectMap(), *[[sighting(score=0.38)]] * 60)
+    assert not any(thing.confirmed for thing in doubtful.objects.values())
+    seen_better = see(ObjectMap(), *[[sighting(score=0.38)]] * 20, *[[sighting(score=0.6)]] * 3)
+    assert [thing.confirmed for thing in seen_better.objects.values()] == [True]
