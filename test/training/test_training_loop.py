@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,10 +68,13 @@ def test_losses_fall(shards: Path, tmp_path: Path) -> None:
 
 
 def test_points_are_learned_alone_and_all_else_stays(shards: Path, tmp_path: Path) -> None:
-    found = run(config(shards, tmp_path, rounds=40, learning_rate=4e-3, only_points=True))
+    found = run(config(shards, tmp_path, rounds=80, learning_rate=4e-3, only_points=True))
     assert set(found[0]) == {"keypoint", "descriptor", "norm", "rate"}
+    quarter = len(found) // 4  # single rows differ by how far apart their pairs of frames are
     for name in ("keypoint", "descriptor"):
-        assert found[-1][name] < 0.9 * found[0][name], name
+        early, late = (np.mean([row[name] for row in rows]) for rows in
+                       (found[:quarter], found[-quarter:]))  # fmt: skip
+        assert late < 0.9 * early, name
     torch.manual_seed(0)
     first = create_model("small", probes=0).state_dict()
     for name, tensor in weights(tmp_path).items():
