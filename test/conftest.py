@@ -9,6 +9,9 @@ import pytest
 from hypothesis import settings
 from synthetic import Messages, Recipe, recording, write_bag
 
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(os.environ.get("PERVFORMER_TEST_DATA", SHARED))
+
 settings.register_profile("pervformer", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("pervformer")
 
@@ -16,9 +19,7 @@ settings.load_profile("pervformer")
 @pytest.fixture(scope="session")
 def redkitchen_a() -> Path:
     """Return the real recording that is told of in its PROVENANCE.md."""
-    repository = Path(__file__).parents[1]
-    data = Path(os.environ.get("PERVFORMER_TEST_DATA", repository.parent / "shared" / "data"))
-    bag = data / "redkitchen_a" / "redkitchen_a"
+    bag = DATA / "redkitchen_a" / "redkitchen_a"
     if not bag.is_dir():
         pytest.skip(f"no recording {bag}: name the folder above in PERVFORMER_TEST_DATA")
     return bag
@@ -27,9 +28,7 @@ def redkitchen_a() -> Path:
 @pytest.fixture(scope="session")
 def trecvit_fixture() -> Path:
     """Return the folder of numbers that the official TRecViT computed."""
-    repository = Path(__file__).parents[1]
-    data = Path(os.environ.get("PERVFORMER_TEST_DATA", repository.parent / "shared" / "data"))
-    folder = data / "trecvit_fixture"
+    folder = DATA / "trecvit_fixture"
     if not (folder / "io.npz").is_file():
         pytest.skip(f"no TRecViT fixture at {folder}: point PERVFORMER_TEST_DATA at its parent")
     return folder

@@ -405,12 +405,12 @@ class SlamBackend:
 
     def _shows_place(self, fix: Fix, view: View) -> bool:
         """Return whether so much of a keyframe was found again that it must be the same place."""
+        if fix.standing < LOOP_INLIERS:
+            return False
         T_map_base = self._keyframes.poses[fix.keyframe] @ fix.T_keyframe_base
-        overlap = self._keyframes.overlap(
-            fix.keyframe, T_map_base @ view.T_base_camera, view.camera
-        )
-        expected = overlap * len(self._keyframes[fix.keyframe])
-        return fix.standing >= LOOP_INLIERS and fix.inliers >= LOOP_SHARE * expected
+        T_map_camera = T_map_base @ view.T_base_camera
+        overlap = self._keyframes.overlap(fix.keyframe, T_map_camera, view.camera)
+        return fix.inliers >= LOOP_SHARE * overlap * len(self._keyframes[fix.keyframe])
 
     def _candidate(self, fix: Fix) -> Candidate:
         """Return the closure that ties the newest keyframe as a fix says."""

@@ -169,7 +169,7 @@ def test_a_path_that_a_planner_publishes_is_watched(start, robot, durability):
     robot.create_subscription(SemanticEvent, "/pervformer/events", events.append, EVENTS)
     start("perception", checkpoint="untrained", model="tiny", path_topics="[plan]")
     robot.publish_extrinsics()
-    stamp = robot.answered_frame()
+    robot.answered_frame()
     robot.spin_until(lambda: paths.get_subscription_count(), "a subscriber to the path")
     stamp = robot.answered_frame()  # by then the subscriber knows of the publisher, too
 

@@ -2,9 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SLAM on a real recording, with ORB features: far below odometry's drift, however it is fed."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from evo.core import metrics, sync
@@ -15,23 +12,12 @@ from pervformer_ros.features import FeatureSet, OrbExtractor, lift
 from pervformer_ros.geometry import Trajectory
 from pervformer_ros.slam import SlamBackend, SlamConfig
 
-DATA = Path(
-    os.environ.get(
-        "PERVFORMER_TEST_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    )
-)
-BAG = DATA / "redkitchen_a" / "redkitchen_a"
-
-pytestmark = pytest.mark.skipif(
-    not BAG.exists(), reason=f"no recording at {BAG}: set PERVFORMER_TEST_DATA to its folder"
-)
-
 
 @pytest.fixture(scope="module")
-def recording():
+def recording(redkitchen_a):
     """Every frame with its ORB features, and the true trajectory."""
     extract, frames = OrbExtractor(), []
-    with BagReader(BAG) as bag:
+    with BagReader(redkitchen_a) as bag:
         for frame in bag.frames():
             found = extract(frame.rgb)
             features = FeatureSet(

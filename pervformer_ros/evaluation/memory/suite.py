@@ -3,7 +3,7 @@
 """`pervformer evaluate memory`: events and objects of every scenario and seed, as rows."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -190,8 +190,6 @@ def _model(
     progress: Callable[[int, int], None],
 ) -> EventRecord:
     """Let the line live an episode, as `replay` does."""
-    from dataclasses import replace
-
     backend = SlamBackend() if pose == "slam" else None
     pipeline = Pipeline(replace(config, paths=corridors_of(episode)), backend)
     record, observer = EventRecord(), Observer(episode)
