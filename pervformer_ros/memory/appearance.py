@@ -10,6 +10,9 @@ from pervformer_ros.geometry import Array
 
 # What is believed of similarities before any is seen: mean, deviation, and as how many it counts.
 SAME, DIFFERENT, WEIGHT = (0.85, 0.12), (0.45, 0.25), 40.0
+# What comes into view again is seen from elsewhere: so many times less alike than one image later,
+# and so many times less surely.
+LESS_ALIKE, LESS_SURELY = 3.0, 2.0
 # Evidence from looks alone counts no more than this, as log-odds.
 MOST_SAID = 6.0
 LEAST_SIGMA = 0.03
@@ -39,8 +42,8 @@ class _Gaussian:
 class Appearance:
     """Weighs similarities (dot products of embeddings) as evidence for one individual.
 
-    Pairs of one thing and pairs of two things in the same image are met all the time: from them
-    follows how well this model's embeddings tell individuals apart.
+    Pairs of one thing, and pairs of two things of one class, in the same image are met all the
+    time: from them follows how well this model's embeddings tell individuals apart.
     """
 
     same: _Gaussian = field(default_factory=lambda: _Gaussian(SAME[0], SAME[1] ** 2))
@@ -64,9 +67,12 @@ class Appearance:
         self.same.add(same)
         self.different.add(different)
 
-    def log_odds(self, similarity: Array) -> Array:
-        """Return the evidence (...) that two are one, as log-odds."""
-        # More alike than usual is no evidence against.
-        met = np.minimum(similarity, self.same.mean)
-        said = self.same.log_density(met) - self.different.log_density(met)
+    def log_odds(self, similarity: Array, again: bool = False) -> Array:
+        """Return the evidence (...) that two are one, as log-odds; again: met after a while."""
+        one = self.same
+        if again:
+            one = _Gaussian(1 - LESS_ALIKE * (1 - one.mean), LESS_SURELY**2 * one.variance)
+        # More alike than usual is no evidence against, nor is less alike than two any for it.
+        said = one.log_density(np.minimum(similarity, one.mean))
+        said = said - self.different.log_density(np.maximum(similarity, self.different.mean))
         return np.asarray(np.clip(said, -MOST_SAID, MOST_SAID))

@@ -85,7 +85,7 @@ def recognition_costs(
     cost = np.full((len(known), len(new)), np.inf)
     if not known or not new:
         return cost
-    said = alike(known, new, looks)
+    said = alike(known, new, looks, again=True)
     for i, thing in enumerate(known):
         gap_s = thing.unseen_s(stamp_ns)
         reach = thing.prior.speed * gap_s + 1.0
@@ -105,14 +105,17 @@ def recognition_costs(
 
 
 def alike(
-    things: Sequence[WorldObject], others: Sequence[Sighting | WorldObject], looks: Appearance
+    things: Sequence[WorldObject],
+    others: Sequence[Sighting | WorldObject],
+    looks: Appearance,
+    again: bool = False,
 ) -> Array:
-    """Return what looks say for one individual (N, M), as log-odds."""
+    """Return what looks say for one individual (N, M), as log-odds; again: met after a while."""
     sizes = {len(x.embedding) for x in (*things, *others)}
     if len(sizes) != 1 or 0 in sizes:
         return np.zeros((len(things), len(others)))
     similarity = np.array([o.embedding for o in things]) @ np.array([s.embedding for s in others]).T
-    return looks.log_odds(similarity)
+    return looks.log_odds(similarity, again)
 
 
 def box_overlaps(boxes: Array, others: Array) -> Array:

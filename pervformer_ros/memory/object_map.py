@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from pervformer_ros.frame import NANOSECONDS, Frame
@@ -37,6 +38,11 @@ IN_VIEW, LOOKED_THROUGH = 0.5, 0.8
 TWICE_OVERLAP, TWICE_M = 0.75, 0.6
 # Two objects are one where their middles are nearer than this share of the smaller one's width.
 ONE_WITHIN = 0.5
+# Two things of one class do not share more than this of the smaller one's ground.
+SAME_GROUND = 0.25
+# To take two things for one is worse than to take one for two, by so much, as log-odds: all that is
+# told of either is wrong from then on.
+WRONGLY_ONE = 1.0
 # A doubt about a place of more deviations than this is no longer the same place.
 SAME_PLACE_SIGMAS, SAME_PLACE_M = 2.5, 0.3
 # Metres over which the error of odometry is about the same, and to which the place of a thing must
@@ -261,15 +267,15 @@ class ObjectMap:
     def _learn_looks(
         self, present: list[WorldObject], seen: list[Sighting], pairs: list[tuple[int, int]]
     ) -> None:
-        sure = [(i, j) for i, j in pairs if present[i].confirmed]
+        sure = [(present[i], seen[j]) for i, j in pairs if present[i].confirmed]
         sizes = {len(o.embedding) for o in present} | {len(s.embedding) for s in seen}
         if not sure or len(sizes) != 1:
             return
-        own = np.array([present[i].embedding for i, _ in sure])
-        theirs = np.array([seen[j].embedding for _, j in sure])
-        similarity = own @ theirs.T
-        different = similarity[~np.eye(len(sure), dtype=bool)]
-        self.looks.learn(np.diag(similarity)[:MOST_PAIRS], different[:MOST_PAIRS])
+        own = np.array([o.embedding for o, _ in sure])
+        similarity = own @ np.array([s.embedding for _, s in sure]).T
+        labels = np.array([o.label for o, _ in sure])
+        others = (labels[:, None] == labels) & ~np.eye(len(sure), dtype=bool)
+        self.looks.learn(np.diag(similarity)[:MOST_PAIRS], similarity[others][:MOST_PAIRS])
 
     def _welcome(self, stamp_ns: int) -> None:
         """Confirm what has become certain, as a known object or as a new one."""
@@ -288,7 +294,7 @@ class ObjectMap:
             and o.missed >= self.confirm_sightings
         ]
         cost = recognition_costs(lost, certain, stamp_ns, self.looks)
-        recognised = {j: lost[i] for i, j in assign(cost) if cost[i, j] < 0}
+        recognised = {j: lost[i] for i, j in assign(cost) if cost[i, j] < -WRONGLY_ONE}
         for j, thing in enumerate(certain):
             if j in recognised:
                 self._become(recognised[j], thing)
@@ -303,7 +309,7 @@ class ObjectMap:
         known.velocity, known.motion = other.velocity, other.motion
         known.heading, known.box, known.size = other.heading, other.box, other.size
         known.last_seen_ns, known.odometer = other.last_seen_ns, other.odometer
-        known.same_since_ns = other.same_since_ns
+        known.same_since_ns, known.lately = other.same_since_ns, other.lately
         known.probe, known.missed = other.probe, 0
         known.announced = known.announced or other.announced
         known.existence = max(known.existence, other.existence)
@@ -327,7 +333,11 @@ class ObjectMap:
                     continue
                 width = min(thing.size[:2].min(), other.size[:2].min())
                 apart = float(np.linalg.norm((thing.position - other.position)[:2]))
-                if apart > ONE_WITHIN * width or not _may_be_one(thing, other):
+                same = thing.label == other.label and (
+                    footprints_overlap(thing, other) > SAME_GROUND
+                )
+                near = apart < ONE_WITHIN * width and _may_be_one(thing, other)
+                if not (same or near):
                     continue
                 older, younger = sorted((thing, other), key=lambda o: o.id)
                 home = older.home
@@ -363,6 +373,21 @@ def _boxes(things: Sequence[WorldObject | Sighting]) -> Array:
     return np.array([o.box for o in things], float).reshape(-1, 4)
 
 
+def footprints_overlap(thing: Sighting | WorldObject, other: Sighting | WorldObject) -> float:
+    """Return which share of the smaller one's ground two things share."""
+    one, two = (
+        (tuple(o.position[:2]), tuple(np.maximum(o.size[:2], 0.05)), float(np.degrees(o.heading)))
+        for o in (thing, other)
+    )
+    if np.hypot(*(thing.position - other.position)[:2]) > np.hypot(*one[1]) + np.hypot(*two[1]):
+        return 0.0
+    kind, corners = cv2.rotatedRectangleIntersection(one, two)
+    if kind == cv2.INTERSECT_NONE or corners is None or len(corners) < 3:
+        return 0.0
+    smaller = min(one[1][0] * one[1][1], two[1][0] * two[1][1])
+    return float(cv2.contourArea(cv2.convexHull(corners)) / smaller)
+
+
 def _unexplained(faint: list[Sighting], sure: list[Sighting]) -> list[Sighting]:
     """Return the faint sightings that no surer one overlaps, of whatever class."""
     overlap = box_overlaps(_boxes(faint), _boxes(sure))
@@ -381,6 +406,10 @@ def _once_each(sightings: Sequence[Sighting]) -> list[Sighting]:
     places = np.array([s.position for s in ordered])
     apart = np.linalg.norm(places[:, None] - places[None], axis=2)
     twice = (box_overlaps(boxes, boxes) > TWICE_OVERLAP) & (apart < TWICE_M)
+    labels = np.array([s.label for s in ordered])
+    for i, j in np.argwhere(np.triu((labels[:, None] == labels) & ~twice, 1)):
+        if footprints_overlap(ordered[i], ordered[j]) > SAME_GROUND:
+            twice[i, j] = twice[j, i] = True
     kept: list[int] = []
     for i in range(len(ordered)):
         if not twice[i, kept].any():

@@ -37,6 +37,13 @@ EVEN_SCORE, SCORE_STEP = 0.28, 0.04
 MOTION_WORTH, MOTION_S, FIRST_S, MOST_MOTION = 2.0, 0.23, 1 / 15, 4.0
 # Seconds: what was not seen for longer may have done something else meanwhile.
 BREAK_S = 0.5
+# How far it got says whether it moves, too. Images so long apart are compared (seconds); what rests
+# is found elsewhere by some metres and this share of what both sightings doubt, what moves is as
+# fast as this (metres per second). It counts so much, and no more than that, as log-odds.
+WAY_S = (0.3, 0.9)
+STILL_M, STILL_SHARE = 0.02, 0.25
+USUAL_SPEED = 0.6
+WAY_WORTH, MOST_WAY = 0.5, 1.5
 # Metres: what is no farther from its home than this has not left it yet.
 HOME_M = 0.12
 # How much one more sighting changes what a thing is thought to look like.
@@ -91,6 +98,7 @@ class WorldObject:
     in_motion: it was last seen in motion, and that was told.
     same_since_ns: since when it has been seen without a break to rest, or to move.
     agents: in how many images which other object took it along since it last rested.
+    lately: its last sightings: stamp, x, y and their variance.
     """
 
     id: int
@@ -119,6 +127,7 @@ class WorldObject:
     home_sigma: float = 0.0
     in_motion: bool = False
     agents: dict[int, int] = field(default_factory=dict)
+    lately: tuple[tuple[int, float, float, float], ...] = ()
 
     @classmethod
     def of(cls, number: int, sighting: Sighting, stamp_ns: int, odometer: float) -> "WorldObject":
@@ -235,6 +244,7 @@ class WorldObject:
         if self.has_home:
             self.home = R @ self.home + T[:3, 3]
         self.heading = float((self.heading + np.arctan2(R[1, 0], R[0, 0])) % np.pi)
+        self.lately = ()
 
     def settle(self) -> None:
         """Take the place where it is for its home."""
@@ -286,13 +296,31 @@ class WorldObject:
         difference = (heading - self.heading + np.pi / 2) % np.pi - np.pi / 2
         self.heading = float((self.heading + share * difference) % np.pi)
 
+    def _way_says(self, sighting: Sighting, stamp_ns: int) -> float:
+        """Note where it is; return by how far it got lately the log-odds that it moves."""
+        x, y = (float(v) for v in sighting.position[:2])
+        variance = float(sighting.covariance[:2, :2].trace()) / 2
+        horizon = stamp_ns - round(WAY_S[1] * NANOSECONDS)
+        before = [one for one in self.lately if horizon <= one[0] < stamp_ns]
+        self.lately = (*before, (stamp_ns, x, y, variance))
+        seconds = (stamp_ns - before[0][0]) / NANOSECONDS if before else 0.0
+        if seconds < WAY_S[0]:
+            return 0.0
+        _, then_x, then_y, then_variance = before[0]
+        squared = (x - then_x) ** 2 + (y - then_y) ** 2
+        still = (STILL_M + STILL_SHARE * (variance + then_variance) ** 0.5) ** 2
+        moving = still + (USUAL_SPEED * seconds) ** 2
+        # What rests is now and then found far off; nothing is very fast.
+        odds = _student(squared, moving, 8.0) - _student(squared, still, 3.0)
+        return float(np.clip(WAY_WORTH * odds, -MOST_WAY, MOST_WAY))
+
     def _take_note(self, sighting: Sighting, stamp_ns: int, odometer: float) -> None:
         self.votes[sighting.label] = self.votes.get(sighting.label, 0.0) + sighting.score
         self.label = max(sorted(self.votes), key=lambda name: self.votes[name])
         most = (sighting.score - EVEN_SCORE) / SCORE_STEP
         self.look(float(np.clip(most - self.existence, 0.0, SEEN * (0.4 + 0.6 * sighting.score))))
         p = np.clip(sighting.motion_probability, 0.02, 0.98)
-        said = float(np.log(p / (1 - p)))
+        said = float(np.log(p / (1 - p))) + self._way_says(sighting, stamp_ns)
         was_moving, gap_s = self.moving, self.unseen_s(stamp_ns)
         kept = np.exp(-(gap_s if self.sightings else FIRST_S) / MOTION_S)
         motion = kept * self.motion + (1 - kept) * MOTION_WORTH * said
@@ -309,3 +337,8 @@ class WorldObject:
         self.sightings += 1
         self.missed = 0
         self.state = ObjectState.VISIBLE
+
+
+def _student(squared: float, variance: float, freedom: float) -> float:
+    """Return the log-density of Student's t in the plane, but for a constant."""
+    return float(-np.log(variance) - (freedom + 2) / 2 * np.log1p(squared / (freedom * variance)))

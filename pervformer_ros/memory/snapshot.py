@@ -21,7 +21,7 @@ from pervformer_ros.memory.events import Event, EventType
 from pervformer_ros.memory.objects import ObjectState, WorldObject
 from pervformer_ros.memory.working_memory import WorkingMemory
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 
 class SnapshotError(ValueError):
@@ -180,6 +180,7 @@ def _object_from_json(values: dict[str, Any]) -> WorldObject:
     arrays: dict[str, Any] = {name: _array(values[name], shape) for name, shape in shapes.items()}
     for name in ("box", "embedding"):
         arrays[name] = np.array(values[name], np.float32)
+    arrays["lately"] = tuple((int(ns), *map(float, rest)) for ns, *rest in values["lately"])
     arrays["agents"] = {int(i): int(count) for i, count in values["agents"].items()}
     return WorldObject(**{**values, **arrays, "state": ObjectState(values["state"])})
 

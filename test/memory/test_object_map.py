@@ -127,11 +127,23 @@ def test_a_thing_that_is_detected_twice_is_one():
     assert thing.label == "box"
 
 
+def test_two_parts_of_one_vehicle_are_one():
+    """Two of a class cannot stand in each other, however little their boxes overlap."""
+    size = np.array([2.5, 1.1, 2.2])
+    front = sighting((5, 0.0, 1), "forklift", size=size)
+    rear = sighting((5, 0.7, 1), "forklift", score=0.6, size=size)
+    assert len(see(ObjectMap(), *[[front, rear]] * 5)) == 1
+    beside = sighting((5, 1.2, 1), "forklift", score=0.6, size=size)
+    assert len(see(ObjectMap(), *[[front, beside]] * 5)) == 2
+    person = sighting((5, 0.7, 1), "person", score=0.6)  # at the wheel
+    assert len(see(ObjectMap(), *[[front, person]] * 5)) == 2
+
+
 def test_two_things_side_by_side_are_not_exchanged():
     """The nearest pair first would join left to right here, and leave right alone."""
-    things = see(ObjectMap(), [sighting((2, 0.0, 1)), sighting((2, 0.3, 1))])
+    things = see(ObjectMap(), [sighting((2, 0.0, 1)), sighting((2, 0.45, 1))])
     left, right = sorted(things.objects.values(), key=lambda o: o.position[1])
-    see(things, [sighting((2, 0.2, 1)), sighting((2, 0.5, 1))])
+    see(things, [sighting((2, 0.24, 1)), sighting((2, 0.69, 1))])
     assert len(things) == 2
     assert left.position[1] < right.position[1]
 

@@ -231,8 +231,9 @@ def test_what_nobody_can_place_is_not_told_until_somebody_can():
 
 def test_what_sets_off_from_where_nobody_knows_is_not_told():
     watch = Watch().see(sighting((4, 0, 0.5), "person", variance=4.0), times=LONG_ENOUGH)
-    for i in range(20):
-        watch.see(sighting((4, 0.15 * i, 0.5), "person", moving=1.0))
+    for i in range(20):  # seen better only when it is on its way
+        variance = 4.0 if i < 5 else 0.0025
+        watch.see(sighting((4, 0.15 * i, 0.5), "person", variance=variance, moving=1.0))
     assert watch.kinds == [APPEARED]
 
 
@@ -271,6 +272,20 @@ def test_how_soon_motion_is_believed_does_not_depend_on_the_rate_of_images(rate)
     assert motion(1.0, 3 * rate) == pytest.approx(4.0)
     # What was believed to move surely rests after two fifths of a second.
     assert motion(0.02, 2 * rate // 5) == pytest.approx(-4.0, abs=1.9)
+
+
+def test_how_far_a_thing_gets_says_whether_it_moves():
+    """Motion that is told late, or still told of what stands, gives way to where the thing is."""
+
+    def motion(step, told):
+        watch = Watch()
+        for i in range(20):
+            watch.see(sighting((3, step * i, 0.5), "pallet", moving=told))
+        (thing,) = watch.objects
+        return thing.motion
+
+    assert motion(0.05, told=0.4) > 0 > motion(0.0, told=0.6)
+    assert motion(0.0, told=0.95) > 0 > motion(0.05, told=0.05)
 
 
 @pytest.mark.parametrize(("label", "told"), [("pallet", [STARTED]), ("person", [])])
