@@ -63,11 +63,12 @@ $(DONE)/venv:
 
 # An installation that was cut short cannot be told from a whole one by pip, so it starts anew: the
 # environment does not count as made while it changes, except when pip itself has cleaned up and given up.
+# Modules are compiled when they are first imported; most never are.
 $(DONE)/packages: requirements.txt requirements-ros.txt requirements-dev.txt constraints.txt \
                   scripts/prepare_ros.py scripts/ros_startup.py | $(DONE)/venv
 	@echo "Installing Python packages and ROS 2 into $(VENV): some minutes"
 	@rm $(DONE)/venv
-	$(PIP) install --quiet --progress-bar off --use-pep517 $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	$(PIP) install --quiet --progress-bar off --use-pep517 --no-compile $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 	  -c constraints.txt -r requirements.txt -r requirements-ros.txt -r requirements-dev.txt \
 	  || { touch $(DONE)/venv; exit 1; }
 	$(BIN)/python scripts/prepare_ros.py

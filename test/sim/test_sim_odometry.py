@@ -42,6 +42,25 @@ def test_a_route_of_100_m_ends_between_1_5_and_4_m_off():
     assert drift.std() > 0.3
 
 
+@pytest.mark.parametrize("seed", [0, 1, 10])  # the first draw of seed 10 is absurd
+def test_no_stretch_of_ten_metres_is_off_by_what_no_wheels_are(seed):
+    episode = Episode("static_loop", seed)
+    x, y, _, yaw = episode.log.pose[:, 0].T
+    truth = np.stack([x, y, yaw], axis=1)
+    travelled = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+
+    def ways(poses, first, last):
+        """Return where the last poses lie in the first ones."""
+        turned = np.exp(-1j * poses[first, 2])
+        return (poses[last] - poses[first])[:, :2] @ [1, 1j] * turned
+
+    first = np.searchsorted(travelled, np.arange(0, travelled[-1] - 10, 1.0))
+    last = np.searchsorted(travelled, travelled[first] + 10.0).clip(max=len(truth) - 1)
+    off = np.abs(ways(episode.odometry, first, last) - ways(truth, first, last))
+    assert 0.005 < np.sqrt(np.mean(off**2)) / 10 < 0.06
+    assert off.max() / 10 < 0.2
+
+
 def test_a_robot_that_stands_reports_that_it_stands():
     truth = np.tile([3.0, 4.0, 1.0], (300, 1))
     report = wheel_odometry(truth, np.zeros(300, bool), 1 / 30, np.random.default_rng(0))

@@ -5,7 +5,8 @@
 python -m pervformer_ros.evaluation.memory.calibration out/dev/confidences.json
 
 reads what `pervformer evaluate memory --development --out out/dev` wrote: every event that was
-told, its confidence, and whether it was right. It prints the constants that would have fitted best.
+told, its confidence, and whether it was true, in time or late. It prints the constants that would
+have fitted best.
 """
 
 import json
@@ -26,9 +27,10 @@ OFFSET_SIGMA, SLOPE_SIGMA = 1.0, 0.5
 
 
 def write_confidences(score: EventScore, path: Path) -> None:
-    """Write [type, confidence, right] of every event that was told."""
-    told = [(a, True) for a, _ in score.right] + [(a, False) for a in score.false]
-    rows = [[a.type.name, round(a.confidence, 5), right] for a, right in told]
+    """Write [type, confidence, true] of every event that was told; what was told late is true."""
+    late = {id(a) for a in score.late}
+    told = [(a, True) for a, _ in score.right] + [(a, id(a) in late) for a in score.false]
+    rows = [[a.type.name, round(a.confidence, 5), true] for a, true in told]
     path.write_text(json.dumps(rows))
 
 
@@ -36,7 +38,7 @@ def fit(rows: Sequence[tuple[str, float, bool]]) -> tuple[float, dict[EventType,
     """Return slope and offsets of the logistic curve that fits best (Platt), with a prior.
 
     Args:
-        rows: type, confidence as it was told, whether it was right.
+        rows: type, confidence as it was told, whether it was true.
 
     Raises:
         ValueError: if there is no row.
@@ -46,7 +48,7 @@ def fit(rows: Sequence[tuple[str, float, bool]]) -> tuple[float, dict[EventType,
     kinds = [EventType[name] for name, _, _ in rows]
     present = sorted(set(kinds))
     column = np.array([present.index(kind) for kind in kinds])
-    right = np.array([row[2] for row in rows], float)
+    true = np.array([row[2] for row in rows], float)
     # What was believed before the curve that was in use.
     x = np.array(
         [
@@ -57,7 +59,7 @@ def fit(rows: Sequence[tuple[str, float, bool]]) -> tuple[float, dict[EventType,
 
     def loss(parameters: Array) -> float:
         z = parameters[1:][column] + parameters[0] * x
-        surprise = np.logaddexp(0.0, z) - right * z
+        surprise = np.logaddexp(0.0, z) - true * z
         prior = ((parameters[0] - 1.0) / SLOPE_SIGMA) ** 2
         return float(surprise.sum() + 0.5 * (prior + np.sum((parameters[1:] / OFFSET_SIGMA) ** 2)))
 
@@ -69,7 +71,7 @@ def main() -> None:
     """Print the constants for the events of a file."""
     rows = json.loads(Path(sys.argv[1]).read_text())
     slope, offsets = fit(rows)
-    print(f"# of {len(rows)} events, {sum(row[2] for row in rows)} right")
+    print(f"# of {len(rows)} events, {sum(row[2] for row in rows)} true")
     print(f"SLOPE = {slope:.2f}")
     for kind, offset in offsets.items():
         print(f"    EventType.{kind.name}: {offset:.2f},")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Events that were told against those that took place, and objects remembered against true ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,15 +58,22 @@ class Happening:
 
 @dataclass(slots=True, eq=False)
 class EventScore:
-    """Pairs (told, true), what was told and is not true, and what is true and was not told."""
+    """Pairs (told, true), what was told and is not true, and what is true and was not told.
+
+    late: of what is false, what did take place, but was told too late.
+    """
 
     right: list[tuple[Happening, Happening]] = field(default_factory=list)
     false: list[Happening] = field(default_factory=list)
     missed: list[Happening] = field(default_factory=list)
+    late: list[Happening] = field(default_factory=list)
 
     def __add__(self, other: "EventScore") -> "EventScore":
         return EventScore(
-            self.right + other.right, self.false + other.false, self.missed + other.missed
+            self.right + other.right,
+            self.false + other.false,
+            self.missed + other.missed,
+            self.late + other.late,
         )
 
     @property
@@ -121,19 +128,33 @@ def score_events(told: Sequence[Happening], true: Sequence[Happening]) -> EventS
     What appeared is to be where it is when that is told. Of all such pairings the one with most
     pairs is taken, and of those the one nearest in time.
     """
-    late = np.full((len(told), len(true)), np.inf)
+    right = _pairs(told, true, _in_time)
+    told_right, true_right = {i for i, _ in right}, {j for _, j in right}
+    false = [one for i, one in enumerate(told) if i not in told_right]
+    missed = [one for j, one in enumerate(true) if j not in true_right]
+    return EventScore(
+        [(told[i], true[j]) for i, j in right],
+        false,
+        [one for one in missed if not one.optional],
+        [false[i] for i, _ in _pairs(false, missed, _too_late)],
+    )
+
+
+def _pairs(
+    told: Sequence[Happening],
+    true: Sequence[Happening],
+    when: Callable[[Happening, Happening], bool],
+) -> list[tuple[int, int]]:
+    """Return as many pairs of the same as there can be, nearest in time."""
+    apart = np.full((len(told), len(true)), np.inf)
     for i, one in enumerate(told):
         for j, other in enumerate(true):
-            if _same(one, other) and _in_time(one, other):
-                late[i, j] = abs(one.stamp_ns - other.stamp_ns) / NANOSECONDS
-    rows, columns = linear_sum_assignment(np.minimum(late, 1e3))
-    pairs = [(i, j) for i, j in zip(rows, columns, strict=True) if np.isfinite(late[i, j])]
-    told_right, true_right = {i for i, _ in pairs}, {j for _, j in pairs}
-    return EventScore(
-        [(told[i], true[j]) for i, j in pairs],
-        [one for i, one in enumerate(told) if i not in told_right],
-        [one for j, one in enumerate(true) if j not in true_right and not one.optional],
-    )
+            if _same(one, other) and when(one, other):
+                apart[i, j] = abs(one.stamp_ns - other.stamp_ns) / NANOSECONDS
+    rows, columns = linear_sum_assignment(np.minimum(apart, 1e3))
+    return [
+        (int(i), int(j)) for i, j in zip(rows, columns, strict=True) if np.isfinite(apart[i, j])
+    ]
 
 
 def place_tolerance(label: str, away_m: float) -> float:
@@ -143,8 +164,12 @@ def place_tolerance(label: str, away_m: float) -> float:
 
 
 def _in_time(told: Happening, true: Happening) -> bool:
-    first, last = true.stamp_ns, max(true.stamp_ns, true.plain_ns)
-    return first - EARLY_S * NANOSECONDS <= told.stamp_ns <= last + LATE_S * NANOSECONDS
+    early = told.stamp_ns < true.stamp_ns - EARLY_S * NANOSECONDS
+    return not early and not _too_late(told, true)
+
+
+def _too_late(told: Happening, true: Happening) -> bool:
+    return told.stamp_ns > max(true.stamp_ns, true.plain_ns) + LATE_S * NANOSECONDS
 
 
 def _same(told: Happening, true: Happening) -> bool:

@@ -101,7 +101,7 @@ def evaluate_memory(
                 record = _truth(episode, noise, pose, every, progress)
             runs.append(_run(source, episode, pose, record))
             write_table(SUITE, [r.row for r in runs], out)  # what is there is there
-            told = sum((r.events for r in runs), EventScore())
+            told = sum((r.plain for r in runs), EventScore())
             write_confidences(told, out / "confidences.json")
             lines = [line for run in runs for line in _mistakes(run)]
             (out / "mistakes.txt").write_text("\n".join(lines) + "\n")
@@ -297,6 +297,7 @@ def _sum(source: str, runs: Sequence[MemoryRun]) -> Row:
             [p for p in total.right if p[1].type is kind],
             [e for e in total.false if e.type is kind],
             [e for e in total.missed if e.type is kind],
+            [e for e in total.late if e.type is kind],
         )
         row[f"{kind.name.lower()}_f1"] = _rounded(part.f1)
     return row
@@ -313,6 +314,8 @@ def _figures(events: EventScore, plain: EventScore) -> dict[str, str | int | flo
         "f1": _rounded(events.f1),
         "plain_precision": _rounded(plain.precision),
         "plain_recall": _rounded(plain.recall),
+        "plain_false": len(plain.false),
+        "plain_late": len(plain.late),
         "latency_s_p50": _rounded(events.latency_s),
         "agents_right": _rounded(events.agents_right),
         "confidence_error": _rounded(events.confidence_error),
@@ -352,8 +355,11 @@ def _rounded(figure: float | None) -> float | None:
 def _mistakes(run: MemoryRun) -> Iterator[str]:
     """Yield a line for every event that was told wrongly or not at all, under a heading."""
     yield f"{run.scenario} {run.seed}, by {run.source}"
-    for what, listed in (("false", run.events.false), ("missed", run.events.missed)):
+    late = {(e.stamp_ns, e.type, e.thing, e.path) for e in run.plain.late}
+    for kind, listed in (("false", run.events.false), ("missed", run.events.missed)):
         for e in sorted(listed, key=lambda e: e.stamp_ns):
+            is_late = kind == "false" and (e.stamp_ns, e.type, e.thing, e.path) in late
+            what = "late" if is_late else kind
             seconds = (e.stamp_ns - run.start_ns) / NANOSECONDS
             yield (
                 f"    {what:6} {seconds:7.2f} s {e.type.name:14} {e.thing} "
