@@ -26,6 +26,7 @@ from pervformer_ros.features import (
 from pervformer_ros.frame import NANOSECONDS, Frame
 from pervformer_ros.geometry import Array, invert
 from pervformer_ros.memory import (
+    Calibration,
     Corridor,
     Event,
     MemoryConfig,
@@ -38,13 +39,16 @@ from pervformer_ros.memory import (
     place_sightings,
 )
 from pervformer_ros.model import (
+    CheckpointError,
     LoadedModel,
     Perceiver,
     PerceptArrays,
     ProbeUpdate,
     StateError,
+    card_path,
     find_weights,
     load_model,
+    read_card,
     state_bytes,
 )
 from pervformer_ros.model.probes import EXPLAINED_IOU
@@ -119,7 +123,8 @@ class Pipeline:
         self.perceiver = Perceiver(
             self.loaded.model, self.config.device, score_threshold=FAINT_SCORE
         )
-        self.memory = WorkingMemory(MemoryConfig(paths=self.config.paths))
+        calibration = event_calibration(weights)
+        self.memory = WorkingMemory(MemoryConfig(paths=self.config.paths, calibration=calibration))
         self.slam = slam
         self._orb = OrbExtractor(self.config.max_features)
         self.reset()
@@ -282,6 +287,24 @@ class Pipeline:
             motion=found.motion,
             probes=_explaining_probes(percept),
         )
+
+
+def event_calibration(weights: Path | None) -> Calibration:
+    """Return what beliefs are worth that rest on these weights, by their card; it need not tell.
+
+    Raises:
+        CheckpointError: if what it tells is no calibration.
+    """
+    if weights is None or not card_path(weights).is_file():
+        return Calibration()
+    told = read_card(weights).get("event_confidence")
+    try:
+        return Calibration.of(told) if told else Calibration()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"event_confidence of {card_path(weights)} is no calibration ({error}): fit it again "
+            "with python -m pervformer_ros.evaluation.memory.calibration"
+        ) from error
 
 
 def _explaining_probes(percept: PerceptArrays) -> list[int]:

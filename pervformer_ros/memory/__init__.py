@@ -4,6 +4,7 @@
 
 from pervformer_ros.memory import portrait
 from pervformer_ros.memory.association import box_overlaps
+from pervformer_ros.memory.belief import Calibration
 from pervformer_ros.memory.corridor_file import corridors_of_bag, read_corridors, read_edges
 from pervformer_ros.memory.events import Event, EventLog, EventType
 from pervformer_ros.memory.object_map import ObjectMap
@@ -14,6 +15,7 @@ from pervformer_ros.memory.snapshot import Snapshot, SnapshotError
 from pervformer_ros.memory.working_memory import MemoryConfig, WorkingMemory
 
 __all__ = [
+    "Calibration",
     "Corridor",
     "Event",
     "EventLog",

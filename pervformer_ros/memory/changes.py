@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""From what objects do to what is told of them: setting off, coming to rest, having moved."""
+"""From what objects do to what is told of them: setting off, coming to rest, having moved.
+
+The confidence of what is told here is the belief in it, not calibrated yet.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -8,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from pervformer_ros.geometry import Array
-from pervformer_ros.memory.belief import confidence, place_belief
+from pervformer_ros.memory.belief import place_belief
 from pervformer_ros.memory.classes import prior_of
 from pervformer_ros.memory.events import NOWHERE, Event, EventType
 from pervformer_ros.memory.objects import BIAS_SIGMA, WorldObject
@@ -59,8 +62,7 @@ class Changes:
         """Tell that the home of a thing is empty, which was near enough to be looked through."""
         home = thing.home if thing.has_home else thing.position
         event = _event(stamp_ns, EventType.REMOVED, thing, home, NOWHERE)
-        belief = 1 - thing.score
-        return replace(event, confidence=confidence(EventType.REMOVED, belief))
+        return replace(event, confidence=1 - thing.score)
 
     def watch(
         self,
@@ -194,11 +196,10 @@ def _appear(thing: WorldObject, stamp_ns: int) -> Event:
 
 
 def _weighed(event: Event, thing: WorldObject, eye: Array) -> Event:
-    """Return an event with the confidence that it is right, place and all, seen from an eye."""
+    """Return an event with the belief that it is right, place and all, seen from an eye."""
     sets_off = event.type is EventType.STARTED_MOVING
     place, sigma = (thing.home, thing.home_sigma) if sets_off else (event.to_position, thing.sigma)
-    belief = event.confidence * _place_belief(place, sigma, eye)
-    return replace(event, confidence=confidence(event.type, belief))
+    return replace(event, confidence=event.confidence * _place_belief(place, sigma, eye))
 
 
 def _is_placed(thing: WorldObject, eye: Array) -> bool:

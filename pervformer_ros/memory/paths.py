@@ -11,7 +11,6 @@ import numpy as np
 
 from pervformer_ros.frame import NANOSECONDS, Frame
 from pervformer_ros.geometry import Array, invert, transform_points
-from pervformer_ros.memory.belief import confidence
 from pervformer_ros.memory.events import NOWHERE, Event, EventType
 from pervformer_ros.memory.objects import ObjectState, WorldObject
 from pervformer_ros.memory.visibility import look_at, sample_depth
@@ -366,7 +365,7 @@ def _event(
         type=kind,
         object_id=number,
         label="" if thing is None else thing.label,
-        confidence=confidence(kind, BELIEF if thing is None else max(BELIEF, thing.score)),
+        confidence=BELIEF if thing is None else max(BELIEF, thing.score),
         from_position=NOWHERE if kind is EventType.PATH_BLOCKED else here,
         to_position=here if kind is EventType.PATH_BLOCKED else NOWHERE,
         path_name=name,

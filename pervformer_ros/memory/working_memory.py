@@ -3,12 +3,13 @@
 """Percepts become things that stay, and events for what changed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pervformer_ros.frame import Frame
 from pervformer_ros.geometry import Array, invert
+from pervformer_ros.memory.belief import Calibration
 from pervformer_ros.memory.changes import Changes
 from pervformer_ros.memory.events import Event, EventLog
 from pervformer_ros.memory.object_map import ObjectMap
@@ -22,11 +23,13 @@ class MemoryConfig:
 
     capacity: how many objects are kept.
     paths: corridors to watch, in the map frame; where nothing corrects odometry, that is odom.
+    calibration: what beliefs are worth that rest on these percepts.
     """
 
     confirm_sightings: int = 3
     capacity: int = 500
     paths: tuple[Corridor, ...] = ()
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +99,7 @@ class WorkingMemory:
             if o.confirmed and (o.state is not ObjectState.GONE or o in gone)
         ]
         told.sort(key=lambda o: o.id)
-        return MemoryUpdate(told, [self.log.add(e) for e in events])
+        return MemoryUpdate(told, [self.log.add(self._calibrated(e)) for e in events])
 
     def correct(self, T_map_odom: Array) -> None:
         """Move what is out of view with the map, after SLAM has corrected where odom lies in it.
@@ -108,6 +111,10 @@ class WorkingMemory:
             self.map.correct(T)
         self.map.drift.corrected = True
         self.T_map_odom = T_map_odom.copy()
+
+    def _calibrated(self, event: Event) -> Event:
+        said = self.config.calibration.confidence(event.type, event.confidence)
+        return replace(event, confidence=said)
 
     def query(
         self, label: str, centre: Array, radius_m: float, since_ns: int

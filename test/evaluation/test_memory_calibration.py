@@ -1,41 +1,61 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
+import json
+from pathlib import Path
+from shutil import copy
+
 import numpy as np
 import pytest
 
 from pervformer_ros.evaluation.memory.calibration import fit
 from pervformer_ros.evaluation.memory.suite import development
-from pervformer_ros.memory import EventType
-from pervformer_ros.memory.belief import OFFSETS, SLOPE, confidence, log_odds
+from pervformer_ros.memory import Calibration, EventType
+from pervformer_ros.memory.belief import log_odds
+from pervformer_ros.model import CheckpointError, card_path, shipped_weights
+from pervformer_ros.pipeline import event_calibration
+
+USED = Calibration(0.6, {EventType.APPEARED: 0.5})
 
 
-def test_the_curve_is_found_from_which_events_were_drawn():
+@pytest.mark.parametrize("used", [Calibration(), USED])
+def test_the_curve_is_found_from_which_events_were_drawn(used):
     rng = np.random.default_rng(0)
     true = {EventType.APPEARED: 0.7, EventType.MOVED: -1.2}
     rows = []
     for kind, offset in true.items():
         for belief in rng.uniform(0.1, 0.95, 4000):
             chance = 1 / (1 + np.exp(-(offset + 0.8 * log_odds(belief))))
-            rows.append((kind.name, confidence(kind, belief), bool(rng.random() < chance)))
-    slope, offsets = fit(rows)
-    assert slope == pytest.approx(0.8, abs=0.08)
-    assert offsets == {kind: pytest.approx(offset, abs=0.1) for kind, offset in true.items()}
+            rows.append((kind.name, used.confidence(kind, belief), bool(rng.random() < chance)))
+    found = fit(rows, used)
+    assert found.slope == pytest.approx(0.8, abs=0.08)
+    assert found.offsets == {kind: pytest.approx(offset, abs=0.1) for kind, offset in true.items()}
 
 
 def test_without_much_to_learn_from_belief_is_nearly_taken_as_it_is():
-    slope, offsets = fit([("STOPPED", confidence(EventType.STOPPED, 0.8), True)])
-    assert slope == pytest.approx(1.0, abs=0.2)
-    assert abs(offsets[EventType.STOPPED]) < 0.3
+    found = fit([("STOPPED", 0.8, True)], Calibration())
+    assert found.slope == pytest.approx(1.0, abs=0.2)
+    assert abs(found.offsets[EventType.STOPPED]) < 0.3
 
 
 def test_nothing_is_fitted_to_nothing():
     with pytest.raises(ValueError, match="no event"):
-        fit([])
+        fit([], Calibration())
 
 
-def test_the_constants_in_use_are_a_curve_that_rises():
-    assert SLOPE > 0
-    assert set(OFFSETS) <= set(EventType)
+def test_the_curve_of_the_weights_that_ship_is_in_their_card():
+    weights = shipped_weights("small")
+    assert event_calibration(weights).slope > 0
+    assert event_calibration(weights) != Calibration()
+    assert event_calibration(None) == Calibration()
+
+
+def test_weights_need_no_card_but_a_wrong_one_is_refused(tmp_path):
+    weights = Path(copy(shipped_weights("small"), tmp_path))
+    assert event_calibration(weights) == Calibration()
+    card = json.loads(card_path(shipped_weights("small")).read_text())
+    card_path(weights).write_text(json.dumps({**card, "event_confidence": {"slope": -1}}))
+    with pytest.raises(CheckpointError, match="is no calibration"):
+        event_calibration(weights)
 
 
 def test_nothing_is_tuned_on_held_out_seeds():

@@ -42,6 +42,15 @@ def test_what_is_told_wrongly_is_false_and_what_took_place_is_missed(told):
     assert (len(score.right), len(score.false), len(score.missed)) == (0, 1, 1)
 
 
+def test_what_is_told_late_is_false_but_true():
+    told = [happening(12.5, confidence=0.9), happening(13.0, thing=2, confidence=0.1)]
+    score = score_events(told, [happening()])
+    assert score.late == told[:1]
+    assert score.confidence_error == pytest.approx(0.1)
+    assert score_events([happening(8.5)], [happening()]).late == [], "before it took place"
+    assert score_events([happening(10.5), *told], [happening()]).late == [], "told twice"
+
+
 def test_places_that_are_far_away_need_not_be_right_to_half_a_metre():
     told, true = happening(end=(21.5, 0.0), away_m=20.0), happening(end=(20.0, 0.0), away_m=20.0)
     assert score_events([told], [true]).recall == 1

@@ -4,16 +4,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pervformer_ros.memory import EventType
-from pervformer_ros.memory.belief import confidence, place_belief
+from pervformer_ros.memory import Calibration, EventType
+from pervformer_ros.memory.belief import place_belief
 
 beliefs = st.floats(0, 1)
 
 
-@given(st.sampled_from(EventType), beliefs, beliefs)
-def test_more_belief_is_never_less_confidence(kind, one, other):
+calibrations = st.builds(
+    Calibration,
+    st.floats(0.01, 3),
+    st.dictionaries(st.sampled_from(EventType), st.floats(-3, 3)),
+)
+
+
+@given(calibrations, st.sampled_from(EventType), beliefs, beliefs)
+def test_more_belief_is_never_less_confidence(calibration, kind, one, other):
     low, high = sorted((one, other))
-    assert 0 < confidence(kind, low) <= confidence(kind, high) < 1
+    assert 0 < calibration.confidence(kind, low) <= calibration.confidence(kind, high) < 1
+
+
+@given(st.sampled_from(EventType), st.floats(0.02, 0.98))
+def test_uncalibrated_a_belief_is_taken_as_it_is(kind, belief):
+    assert Calibration().confidence(kind, belief) == pytest.approx(belief)
+
+
+@given(calibrations)
+def test_a_calibration_is_read_as_it_was_written(calibration):
+    read = Calibration.of(calibration.to_json())
+    assert read.slope == pytest.approx(calibration.slope, abs=1e-3)
+    assert read.offsets == pytest.approx(calibration.offsets, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"slope": 0.0, "offsets": {}},
+        {"slope": 1.0, "offsets": {"FELL": 1.0}},
+        {"slope": 1.0, "offsets": {"MOVED": float("nan")}},
+        {"slope": "steep", "offsets": {}},
+    ],
+)
+def test_what_is_no_calibration_is_refused(values):
+    with pytest.raises((ValueError, KeyError)):
+        Calibration.of(values)
 
 
 def test_a_place_is_believed_by_its_doubt_against_what_counts_as_right():

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What beliefs about events are worth: fits the curve of pervformer_ros/memory/belief.py.
 
-python -m pervformer_ros.evaluation.memory.calibration out/dev/confidences.json
+python -m pervformer_ros.evaluation.memory.calibration out/dev/confidences.json WEIGHTS.safetensors
 
-reads what `pervformer evaluate memory --development --out out/dev` wrote: every event that was
-told, its confidence, and whether it was true, in time or late. It prints the constants that would
-have fitted best.
+reads what `pervformer evaluate memory --development --sources model --out out/dev` wrote with these
+weights: every event that was told, its confidence, and whether it was true, in time or late. It
+writes the curve that fits best into their card.
 """
 
 import json
@@ -20,7 +20,9 @@ from scipy.optimize import minimize
 from pervformer_ros.evaluation.memory.scoring import EventScore
 from pervformer_ros.geometry import Array
 from pervformer_ros.memory import EventType
-from pervformer_ros.memory.belief import OFFSETS, SLOPE, log_odds
+from pervformer_ros.memory.belief import Calibration, log_odds
+from pervformer_ros.model import card_path, read_card
+from pervformer_ros.pipeline import event_calibration
 
 # How much is known before any event is seen: offsets are of about this size, the slope near one.
 OFFSET_SIGMA, SLOPE_SIGMA = 1.0, 0.5
@@ -34,11 +36,12 @@ def write_confidences(score: EventScore, path: Path) -> None:
     path.write_text(json.dumps(rows))
 
 
-def fit(rows: Sequence[tuple[str, float, bool]]) -> tuple[float, dict[EventType, float]]:
-    """Return slope and offsets of the logistic curve that fits best (Platt), with a prior.
+def fit(rows: Sequence[tuple[str, float, bool]], used: Calibration) -> Calibration:
+    """Return the logistic curve that fits best (Platt), with a prior.
 
     Args:
         rows: type, confidence as it was told, whether it was true.
+        used: what made confidences of beliefs then.
 
     Raises:
         ValueError: if there is no row.
@@ -49,32 +52,31 @@ def fit(rows: Sequence[tuple[str, float, bool]]) -> tuple[float, dict[EventType,
     present = sorted(set(kinds))
     column = np.array([present.index(kind) for kind in kinds])
     true = np.array([row[2] for row in rows], float)
-    # What was believed before the curve that was in use.
-    x = np.array(
-        [
-            (log_odds(c) - OFFSETS.get(k, 0.0)) / SLOPE
-            for k, (_, c, _) in zip(kinds, rows, strict=True)
-        ]
-    )
+    told = np.array([log_odds(row[1]) for row in rows])
+    belief = (told - [used.offsets.get(kind, 0.0) for kind in kinds]) / used.slope
 
     def loss(parameters: Array) -> float:
-        z = parameters[1:][column] + parameters[0] * x
+        z = parameters[1:][column] + parameters[0] * belief
         surprise = np.logaddexp(0.0, z) - true * z
         prior = ((parameters[0] - 1.0) / SLOPE_SIGMA) ** 2
         return float(surprise.sum() + 0.5 * (prior + np.sum((parameters[1:] / OFFSET_SIGMA) ** 2)))
 
     best = minimize(loss, np.array([1.0, *np.zeros(len(present))])).x
-    return float(best[0]), dict(zip(present, best[1:].tolist(), strict=True))
+    return Calibration(float(best[0]), dict(zip(present, best[1:].tolist(), strict=True)))
 
 
 def main() -> None:
-    """Print the constants for the events of a file."""
-    rows = json.loads(Path(sys.argv[1]).read_text())
-    slope, offsets = fit(rows)
-    print(f"# of {len(rows)} events, {sum(row[2] for row in rows)} true")
-    print(f"SLOPE = {slope:.2f}")
-    for kind, offset in offsets.items():
-        print(f"    EventType.{kind.name}: {offset:.2f},")
+    """Write the curve for the events of a file into the card of the weights that told them."""
+    confidences, weights = map(Path, sys.argv[1:])
+    rows, card = json.loads(confidences.read_text()), read_card(weights)
+    found = fit(rows, event_calibration(weights))
+    card["event_confidence"] = {
+        "events": len(rows),
+        "true": sum(row[2] for row in rows),
+        **found.to_json(),
+    }
+    card_path(weights).write_text(json.dumps(card, indent=2) + "\n")
+    print(json.dumps(card["event_confidence"], indent=2))
 
 
 if __name__ == "__main__":

@@ -108,9 +108,10 @@ class EventScore:
 
     @property
     def confidence_error(self) -> float | None:
-        """By how much the mean confidence differs from the share that is right (ECE, five bins)."""
-        told = [(a.confidence, 1.0) for a, _ in self.right]
-        told += [(a.confidence, 0.0) for a in self.false]
+        """By how much confidence differs from the share that is true, late or not (ECE, 5 bins)."""
+        told = [(a.confidence, 1.0) for a in (*(a for a, _ in self.right), *self.late)]
+        late = {id(a) for a in self.late}
+        told += [(a.confidence, 0.0) for a in self.false if id(a) not in late]
         if not told:
             return None
         said, true = np.array(told).T

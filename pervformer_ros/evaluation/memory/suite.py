@@ -318,7 +318,7 @@ def _figures(events: EventScore, plain: EventScore) -> dict[str, str | int | flo
         "plain_late": len(plain.late),
         "latency_s_p50": _rounded(events.latency_s),
         "agents_right": _rounded(events.agents_right),
-        "confidence_error": _rounded(events.confidence_error),
+        "confidence_error": _rounded(plain.confidence_error),
     }
 
 
