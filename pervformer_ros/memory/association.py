@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -126,6 +127,23 @@ def box_overlaps(boxes: Array, others: Array) -> Array:
     shared = (high - low).clip(min=0).prod(axis=2)
     areas = boxes[:, 2:].prod(axis=1)[:, None] + others[:, 2:].prod(axis=1)[None]
     return np.asarray(shared / np.maximum(areas - shared, 1e-9))
+
+
+def shared_ground(thing: Sighting | WorldObject, other: Sighting | WorldObject) -> float:
+    """Return which share of the smaller one's ground two things share, seen from above."""
+    (place, size), (other_place, other_size) = (
+        (o.position[:2], np.maximum(o.size[:2], 0.05)) for o in (thing, other)
+    )
+    if np.hypot(*(place - other_place)) > (np.hypot(*size) + np.hypot(*other_size)) / 2:
+        return 0.0
+    kind, corners = cv2.rotatedRectangleIntersection(
+        (tuple(place), tuple(size), float(np.degrees(thing.heading))),
+        (tuple(other_place), tuple(other_size), float(np.degrees(other.heading))),
+    )
+    if kind == cv2.INTERSECT_NONE or corners is None or len(corners) < 3:
+        return 0.0
+    area = cv2.contourArea(cv2.convexHull(corners))
+    return float(area / min(size.prod(), other_size.prod()))
 
 
 def _last_known(thing: WorldObject, distance: float, gap_s: float) -> float:

@@ -4,7 +4,6 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from pervformer_ros.frame import NANOSECONDS, Frame
@@ -15,6 +14,7 @@ from pervformer_ros.memory.association import (
     box_overlaps,
     costs,
     recognition_costs,
+    shared_ground,
 )
 from pervformer_ros.memory.drift import Drift
 from pervformer_ros.memory.objects import (
@@ -331,13 +331,7 @@ class ObjectMap:
             for other in hidden:
                 if other.id not in self.objects:
                     continue
-                width = min(thing.size[:2].min(), other.size[:2].min())
-                apart = float(np.linalg.norm((thing.position - other.position)[:2]))
-                same = thing.label == other.label and (
-                    footprints_overlap(thing, other) > SAME_GROUND
-                )
-                near = apart < ONE_WITHIN * width and _may_be_one(thing, other)
-                if not (same or near):
+                if not _in_one_place(thing, other):
                     continue
                 older, younger = sorted((thing, other), key=lambda o: o.id)
                 home = older.home
@@ -373,21 +367,6 @@ def _boxes(things: Sequence[WorldObject | Sighting]) -> Array:
     return np.array([o.box for o in things], float).reshape(-1, 4)
 
 
-def footprints_overlap(thing: Sighting | WorldObject, other: Sighting | WorldObject) -> float:
-    """Return which share of the smaller one's ground two things share."""
-    one, two = (
-        (tuple(o.position[:2]), tuple(np.maximum(o.size[:2], 0.05)), float(np.degrees(o.heading)))
-        for o in (thing, other)
-    )
-    if np.hypot(*(thing.position - other.position)[:2]) > np.hypot(*one[1]) + np.hypot(*two[1]):
-        return 0.0
-    kind, corners = cv2.rotatedRectangleIntersection(one, two)
-    if kind == cv2.INTERSECT_NONE or corners is None or len(corners) < 3:
-        return 0.0
-    smaller = min(one[1][0] * one[1][1], two[1][0] * two[1][1])
-    return float(cv2.contourArea(cv2.convexHull(corners)) / smaller)
-
-
 def _unexplained(faint: list[Sighting], sure: list[Sighting]) -> list[Sighting]:
     """Return the faint sightings that no surer one overlaps, of whatever class."""
     overlap = box_overlaps(_boxes(faint), _boxes(sure))
@@ -408,13 +387,21 @@ def _once_each(sightings: Sequence[Sighting]) -> list[Sighting]:
     twice = (box_overlaps(boxes, boxes) > TWICE_OVERLAP) & (apart < TWICE_M)
     labels = np.array([s.label for s in ordered])
     for i, j in np.argwhere(np.triu((labels[:, None] == labels) & ~twice, 1)):
-        if footprints_overlap(ordered[i], ordered[j]) > SAME_GROUND:
-            twice[i, j] = twice[j, i] = True
+        twice[i, j] = twice[j, i] = shared_ground(ordered[i], ordered[j]) > SAME_GROUND
     kept: list[int] = []
     for i in range(len(ordered)):
         if not twice[i, kept].any():
             kept.append(i)
     return [ordered[i] for i in kept]
+
+
+def _in_one_place(thing: WorldObject, other: WorldObject) -> bool:
+    """Return whether two objects are where no two things can be."""
+    if thing.label == other.label and shared_ground(thing, other) > SAME_GROUND:
+        return True
+    width = min(thing.size[:2].min(), other.size[:2].min())
+    apart = float(np.linalg.norm((thing.position - other.position)[:2]))
+    return apart <= ONE_WITHIN * width and _may_be_one(thing, other)
 
 
 def _may_be_one(thing: WorldObject, other: WorldObject) -> bool:
