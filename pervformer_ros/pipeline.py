@@ -158,15 +158,18 @@ class Pipeline:
         mask = static_mask(motion, self.config.motion_threshold)
         # Find features, place them in space and weigh them by how static they are
         features = self._features(frame, percept, motion, mask)
-        # Remember things, and tell what changed
-        if frame.T_odom_base is not None:
-            self._T_odom_base = frame.T_odom_base
-        sightings = self._sightings(frame, percept) if self.trained else []
-        remembered = self.memory.update(frame, self._T_odom_base, sightings, self._T_map_odom)
         # Correct the pose
         slam = None
         if self.slam is not None:
             slam = self.slam.update(features, frame.camera, frame.T_base_camera, frame.T_odom_base)
+        # Remember things, and tell what changed
+        if frame.T_odom_base is not None:
+            self._T_odom_base = frame.T_odom_base
+        elif slam is not None:  # what is seen alone says where in odom that is
+            self._T_odom_base = invert(slam.T_map_odom) @ slam.T_map_base
+        sightings = self._sightings(frame, percept) if self.trained else []
+        remembered = self.memory.update(frame, self._T_odom_base, sightings, self._T_map_odom)
+        if slam is not None:
             self._T_map_odom = slam.T_map_odom
         self.frames += 1
         return PipelineOutput(
@@ -184,7 +187,7 @@ class Pipeline:
     def correct(self, T_map_odom: Array) -> None:
         """Take where odom lies in map from a SLAM elsewhere; it counts from the next frame on.
 
-        So it does with a back end of one's own, which looks at a frame after the memory has.
+        So it does with a back end of one's own.
         """
         self._T_map_odom = T_map_odom
 

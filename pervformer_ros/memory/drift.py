@@ -8,8 +8,10 @@ from pervformer_ros.geometry import Array, invert, rotation_angle
 
 # Metres off per metre driven, and how many metres a turn by one radian counts as.
 ODOMETRY_RATE, METRES_PER_RADIAN = 0.03, 0.5
-# The same where SLAM corrects odometry, and the most it leaves.
+# The same where SLAM corrects odometry, and the most it leaves; and for how many metres after a
+# correction it counts as doing so.
 SLAM_RATE, SLAM_MOST = 0.01, 0.15
+FOLLOWED_M = 2.0
 LEAST = 0.02
 # Nothing drives farther between two images: odometry has started anew or was carried.
 MOST_STEP_M = 2.0
@@ -20,7 +22,7 @@ class Drift:
 
     def __init__(self) -> None:
         self.odometer = 0.0
-        self.corrected = False
+        self._corrected_at = -np.inf
         self._last: Array | None = None
 
     def travel(self, T_odom_base: Array) -> None:
@@ -31,13 +33,26 @@ class Drift:
             self.odometer += min(driven, MOST_STEP_M) + METRES_PER_RADIAN * rotation_angle(step)
         self._last = T_odom_base.copy()
 
+    def correct(self) -> None:
+        """Note that SLAM has told where the robot is."""
+        self._corrected_at = self.odometer
+
+    @property
+    def corrected(self) -> bool:
+        """Whether SLAM corrects odometry."""
+        return self.odometer - self._corrected_at < FOLLOWED_M
+
     def start_anew(self) -> None:
-        """Forget where the robot was: the next step is none."""
-        self._last = None
+        """Forget where the robot was, and that SLAM spoke: the next step is none."""
+        self._last, self._corrected_at = None, -np.inf
 
     def sigma(self, odometers: Array) -> Array:
         """Return the doubt (N,) in metres about what was seen at these odometer readings (N,)."""
         driven = np.maximum(self.odometer - odometers, 0.0)
-        if self.corrected:
-            return np.asarray(np.minimum(LEAST + SLAM_RATE * driven, SLAM_MOST))
-        return np.asarray(LEAST + ODOMETRY_RATE * driven)
+        uncorrected = LEAST + ODOMETRY_RATE * driven
+        if not np.isfinite(self._corrected_at):
+            return np.asarray(uncorrected)
+        # Since SLAM fell silent, odometry drifts by itself.
+        alone = max(self.odometer - self._corrected_at - FOLLOWED_M, 0.0)
+        followed = np.minimum(LEAST + SLAM_RATE * driven, SLAM_MOST) + ODOMETRY_RATE * alone
+        return np.asarray(np.minimum(uncorrected, followed))

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from pervformer_ros.geometry import Array
+from pervformer_ros.geometry import Array, invert
 
 NOWHERE: Array = np.full(3, np.nan)
 
@@ -42,35 +42,48 @@ class Event:
     sequence: int = 0
 
     def is_near(self, centre: Array, radius_m: float) -> bool:
-        """Tell whether either end lies within a radius (<= 0 = everywhere)."""
-        ends = np.stack([self.from_position, self.to_position])
-        return radius_m <= 0 or bool((np.linalg.norm(ends - centre, axis=1) <= radius_m).any())
+        """Tell whether either end lies within a radius on the floor (<= 0 = everywhere)."""
+        off = (np.stack([self.from_position, self.to_position]) - centre)[:, :2]
+        return radius_m <= 0 or bool((np.linalg.norm(off, axis=1) <= radius_m).any())
+
+    def moved(self, T: Array) -> "Event":
+        """Return the same event in another frame: T takes points of its frame to that one."""
+        start, end = (T[:3, :3] @ p + T[:3, 3] for p in (self.from_position, self.to_position))
+        return replace(self, from_position=start, to_position=end)
 
 
 class EventLog:
-    """Numbers events and keeps the recent ones for queries; older ones are forgotten."""
+    """Numbers events and keeps the recent ones for queries; older ones are forgotten.
+
+    They stay where they were in the map, wherever odom comes to lie in it: T_map_odom says so.
+    """
 
     def __init__(self, capacity: int = 1000):
-        self._events: deque[Event] = deque(maxlen=capacity)
+        self._events: deque[tuple[Event, Array]] = deque(maxlen=capacity)
         self.next_sequence = 1
 
-    def add(self, event: Event) -> Event:
+    def add(self, event: Event, T_map_odom: Array) -> Event:
         """Return the event with the next sequence number, which is also remembered."""
         numbered = replace(event, sequence=self.next_sequence)
         self.next_sequence += 1
-        self._events.append(numbered)
+        self._events.append((numbered, T_map_odom))
         return numbered
 
     def clear(self) -> None:
         """Forget all events; their numbers go on."""
         self._events.clear()
 
-    def restore(self, events: list[Event], next_sequence: int) -> None:
+    def restore(self, events: list[Event], next_sequence: int, T_map_odom: Array) -> None:
         """Remember these events instead; a number that was given away is not given again."""
         self._events.clear()
-        self._events.extend(events)
+        self._events.extend((event, T_map_odom) for event in events)
         self.next_sequence = max(self.next_sequence, next_sequence)
 
-    def recent(self, label: str = "", since_ns: int = 0) -> list[Event]:
-        """Return the remembered events of this label ("" = any) at or after a stamp."""
-        return [e for e in self._events if label in ("", e.label) and e.stamp_ns >= since_ns]
+    def recent(self, T_map_odom: Array, label: str = "", since_ns: int = 0) -> list[Event]:
+        """Return the remembered events of this label ("" = any) at or after a stamp, in odom."""
+        T_odom_map = invert(T_map_odom)
+        return [
+            event.moved(T_odom_map @ T_then)
+            for event, T_then in self._events
+            if label in ("", event.label) and event.stamp_ns >= since_ns
+        ]

@@ -146,7 +146,7 @@ class ObjectMap:
                 thing.home = T[:3, :3] @ thing.home + T[:3, 3]
 
     def near(self, label: str, centre: Array, radius_m: float, since_ns: int) -> list[WorldObject]:
-        """Return the objects of a label ("" = any) within a radius (<= 0 = everywhere).
+        """Return the objects of a label ("" = any) within a radius on the floor (<= 0 = anywhere).
 
         Only those last seen at or after `since_ns`, and none that is gone.
         """
@@ -154,7 +154,7 @@ class ObjectMap:
             thing
             for thing in self.objects.values()
             if label in ("", thing.label)
-            and (radius_m <= 0 or np.linalg.norm(thing.position - centre) <= radius_m)
+            and (radius_m <= 0 or np.linalg.norm((thing.position - centre)[:2]) <= radius_m)
             and thing.last_seen_ns >= since_ns
             and thing.state is not ObjectState.GONE
         ]

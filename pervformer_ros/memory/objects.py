@@ -19,6 +19,8 @@ ACCELERATION = 1.5
 WANDER = 0.05
 # Metres per second: doubt about the velocity of a thing that has just set off.
 SET_OFF_SPEED = 0.8
+# Metres: doubt about a place ends here, which says no more than "somewhere".
+MOST_ASTRAY_M = 60.0
 # Metres: no place is surer than this, since errors of one view repeat in the next.
 BIAS_SIGMA = 0.05
 # The share of a sighting's variance that is the same in all views of the kind.
@@ -212,6 +214,10 @@ class WorldObject:
             slower = 1.0 if self.state is ObjectState.VISIBLE else np.exp(-seconds / 1.0)
             self.velocity = self.velocity * slower
             P[3:, 3:] = np.minimum(P[3:, 3:], 4.0)
+            astray = float(P[:2, :2].trace() / 2) ** 0.5
+            if astray > MOST_ASTRAY_M:
+                P[:3] *= MOST_ASTRAY_M / astray
+                P[:, :3] *= MOST_ASTRAY_M / astray
             self.covariance = P
         elif self.state is ObjectState.VISIBLE:
             P[:3, :3] += WANDER**2 * seconds * np.eye(3)
@@ -260,8 +266,10 @@ class WorldObject:
         self.existence = float(np.clip(self.existence + log_odds, LEAST_EXISTENCE, MOST_EXISTENCE))
 
     def unseen_s(self, stamp_ns: int) -> float:
-        """Return for how long it has not been seen, seconds; 0 where clocks disagree."""
-        return max(0, stamp_ns - self.last_seen_ns) / NANOSECONDS
+        """Return for how long it has not been seen, seconds; infinite where clocks disagree."""
+        if self.last_seen_ns > stamp_ns:
+            return np.inf
+        return (stamp_ns - self.last_seen_ns) / NANOSECONDS
 
     def same_s(self, stamp_ns: int) -> float:
         """Return for how long it has been seen to rest, or to move; 0 where clocks disagree."""

@@ -63,11 +63,14 @@ class Corridor:
     def __post_init__(self) -> None:
         """Refuse what is no strip (ValueError)."""
         line = np.asarray(self.centre_line, float)
+        object.__setattr__(self, "centre_line", line)
         if line.ndim != 2 or line.shape[1] != 2 or len(line) < 2 or not np.isfinite(line).all():
             raise ValueError(
                 f"path '{self.name}' has a centre line of shape {line.shape}: give two points "
                 "x, y or more, in metres"
             )
+        if not np.linalg.norm(np.diff(line, axis=0), axis=1).sum() > 0:
+            raise ValueError(f"path '{self.name}' has no length: give points that differ")
         if not 0 < self.half_width < np.inf:
             raise ValueError(f"path '{self.name}' has half width {self.half_width}: give metres")
 
@@ -120,12 +123,14 @@ class _Watch:
 
     blockers: where each object that stands on it was when that was seen, by id; id 0 stands for
         something that is not known as an object.
+    left: what stood on it by its old line, and does not by its new one; not told yet.
     """
 
     corridor: Corridor
     pieces: Array
     seen_ns: Array
     occupied_since_ns: int | None = None
+    left: list[tuple[int, Array]] = field(default_factory=list)
     blockers: dict[int, Array] = field(default_factory=dict)
     told: bool = False
 
@@ -148,7 +153,7 @@ class PathWatch:
         """Watch one more corridor, or one of that name along another line.
 
         Of what it shares with the old one, it stays known what is free; what stood there goes on
-        blocking it, or is told to have left when that is seen.
+        blocking it, or is told to have left when that is seen, or lies beside the new line.
         """
         old, new = self._watches.get(corridor.name), _watch(corridor)
         if old is not None:
@@ -160,7 +165,8 @@ class PathWatch:
                 for number, place in old.blockers.items()
                 if corridor.depth_inside(place[None])[0] > -MOST_DOUBT_M
             }
-            new.told = bool(new.blockers)
+            new.left = [b for b in old.blockers.items() if b[0] not in new.blockers]
+            new.told, new.occupied_since_ns = old.told, old.occupied_since_ns
         self._watches[corridor.name] = new
 
     def lift(self, name: str) -> None:
@@ -215,7 +221,9 @@ class PathWatch:
         }
         obstacles = self._obstacles(frame, T_world_camera, floor, T_world_odom, known)
         for watch in self._watches.values():
-            was_clear, left = not watch.blockers, self._account(watch, footprints, known)
+            was_clear, left = not watch.blockers, watch.left
+            watch.left = []
+            left = left + self._account(watch, footprints, known)
             left += self._forgotten(watch, frame, T_world_camera, floor, known)
             self._note_obstacles(watch, obstacles, frame.stamp_ns)
             self._look(watch, frame, T_world_camera, floor)
@@ -276,8 +284,11 @@ class PathWatch:
         height = points[:, 2] - floor
         points = points[(height > IN_THE_WAY[0]) & (height < IN_THE_WAY[1]), :2]
         for thing in known.values():
+            if thing.state is ObjectState.GONE or _went_on(thing):
+                continue
             middle = transform_points(T_world_odom, thing.position)[:2]
-            reach = 0.5 * float(np.hypot(*thing.size[:2])) + AROUND_M + 2 * thing.sigma
+            doubt = 2 * min(thing.sigma, MOST_DOUBT_M)
+            reach = 0.5 * float(np.hypot(*thing.size[:2])) + AROUND_M + doubt
             points = points[np.linalg.norm(points - middle, axis=1) > reach]
         return points
 
@@ -304,8 +315,8 @@ class PathWatch:
         floor: float,
         known: dict[int, WorldObject],
     ) -> list[tuple[int, Array]]:
-        """Drop what is no known object from where the image looks through its place."""
-        numbers = [n for n in watch.blockers if n not in known]
+        """Drop what is not known to be there from where the image looks through its place."""
+        numbers = [n for n in watch.blockers if n not in known or _went_on(known[n])]
         if not numbers:
             return []
         side, tall = 0.4, 1.0
@@ -337,6 +348,11 @@ class PathWatch:
 def _watch(corridor: Corridor) -> _Watch:
     pieces = corridor.pieces()
     return _Watch(corridor, pieces, np.full(len(pieces), -(2.0**62)))
+
+
+def _went_on(thing: WorldObject) -> bool:
+    """Return whether a thing was in motion when it was last seen, and may be anywhere by now."""
+    return thing.state is not ObjectState.VISIBLE and (thing.moving or thing.in_motion)
 
 
 def _footprint(thing: WorldObject, T_world_odom: Array) -> Array:

@@ -65,7 +65,7 @@ class Snapshot:
             memory.map.next_id,
             [o.copy() for o in memory.map.objects.values()],
             memory.log.next_sequence,
-            memory.log.recent(),
+            memory.log.recent(memory.T_map_odom),
             memory.paths.blockers,
             deepcopy(memory.map.looks),
             memory.map.drift.odometer,
@@ -88,7 +88,7 @@ class Snapshot:
         memory.map.restore(objects, self.next_id, self.odometer)
         memory.map.looks = deepcopy(self.looks)
         memory.paths.restore(self.blockers)
-        memory.log.restore(self.events, self.next_sequence)
+        memory.log.restore(self.events, self.next_sequence, self.T_map_odom)
 
     def write(self, path: Path) -> None:
         """Write the file in one step: it is either the old one or the new one, never half.

@@ -61,7 +61,6 @@ class WorkingMemory:
         self.paths.clear()
         self.log.clear()
         self.T_map_odom = np.eye(4)
-        self.map.drift.corrected = False
 
     def update(
         self,
@@ -99,22 +98,23 @@ class WorkingMemory:
             if o.confirmed and (o.state is not ObjectState.GONE or o in gone)
         ]
         told.sort(key=lambda o: o.id)
-        return MemoryUpdate(told, [self.log.add(self._calibrated(e)) for e in events])
+        return MemoryUpdate(told, [self._log(e) for e in events])
 
     def correct(self, T_map_odom: Array) -> None:
         """Move what is out of view with the map, after SLAM has corrected where odom lies in it.
 
         What a map remembers stays where it is in the map, so in odom it moves.
         """
-        T = invert(T_map_odom) @ self.T_map_odom
-        if not np.allclose(T, np.eye(4), atol=1e-9):
-            self.map.correct(T)
-        self.map.drift.corrected = True
+        if np.array_equal(T_map_odom, self.T_map_odom):
+            return  # SLAM has found nothing to correct since, or is gone
+        self.map.correct(invert(T_map_odom) @ self.T_map_odom)
+        self.map.drift.correct()
         self.T_map_odom = T_map_odom.copy()
 
-    def _calibrated(self, event: Event) -> Event:
+    def _log(self, event: Event) -> Event:
+        """Return an event with its number and its calibrated confidence."""
         said = self.config.calibration.confidence(event.type, event.confidence)
-        return replace(event, confidence=said)
+        return self.log.add(replace(event, confidence=said), self.T_map_odom)
 
     def query(
         self, label: str, centre: Array, radius_m: float, since_ns: int
@@ -124,7 +124,7 @@ class WorkingMemory:
         An event fits where either of its ends lies within the radius.
         """
         things = self.map.near(label, centre, radius_m, since_ns)
-        events = self.log.recent(label, since_ns)
+        events = self.log.recent(self.T_map_odom, label, since_ns)
         return (
             [o for o in things if o.confirmed],
             [e for e in events if e.is_near(centre, radius_m)],

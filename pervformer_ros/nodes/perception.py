@@ -133,7 +133,7 @@ class PerceptionNode(StreamNode):
             on_depth = self.offering(self.intake.on_depth)
             subscriptions.append(self.create_subscription(kind, topic, on_depth, SENSOR_DATA))
         self._correction = SlamCorrection(self.intake, self.faults)
-        if given["follow_slam"]:
+        if given["follow_slam"] and given["use_odometry"]:
             hear = self._correction.hear
             subscriptions.append(
                 self.create_subscription(Odometry, "slam/odometry", hear, SENSOR_DATA)

@@ -144,6 +144,20 @@ def test_a_back_end_gets_every_frame_and_follows_the_robot():
 # Memory ------------------------------------------------------------------------------------------
 
 
+def test_without_odometry_the_memory_is_where_slam_says(monkeypatch):
+    line, places = tiny(slam=SlamBackend()), []
+    update = line.memory.update
+
+    def note(frame, T_odom_base, sightings, T_map_odom):
+        places.append(T_odom_base)
+        return update(frame, T_odom_base, sightings, T_map_odom)
+
+    monkeypatch.setattr(line.memory, "update", note)
+    outputs = [line.step(replace(frame, T_odom_base=None)) for frame in FRAMES]
+    np.testing.assert_allclose(places, [o.slam.T_map_base for o in outputs])
+    assert np.linalg.norm(places[-1][:3, 3]) > 0.1
+
+
 def test_the_state_never_grows():
     line = tiny()
     before = line.state_bytes

@@ -200,6 +200,23 @@ def test_what_is_remembered_is_found_again_where_odometry_started_elsewhere(tmp_
     assert thing.id == 1
 
 
+def test_what_stands_near_by_is_not_what_another_clock_saw_last(tmp_path):
+    """The clock has started anew: what lies in the same pixels was not seen a moment ago."""
+    evening, morning = WorkingMemory(), WorkingMemory()
+    for image in range(5):
+        evening.update(looking_at(1000 + image / 10, 3.0), np.eye(4), [sighting()])
+    path = tmp_path / "memory.zip"
+    Snapshot.of("small", 0, evening, {}).write(path)
+    Snapshot.read(path, "small").restore(morning)
+    (box,) = (o.box for o in evening.map.objects.values())
+    for image in range(5):
+        seen = [sighting((3.2, 0.0, 1.0), box=box, embedding=np.array([0, 1], np.float32))]
+        update = morning.update(looking_at(image / 10, 4.0), np.eye(4), seen)
+    assert sorted(o.id for o in update.objects) == [1, 2]
+    (old,) = (o for o in update.objects if o.id == 1)
+    np.testing.assert_allclose(old.position[:2], (2, 0), atol=0.05)
+
+
 def test_writing_replaces_the_old_file_and_leaves_nothing_else(saved):
     remembered("base").write(saved)
     assert Snapshot.read(saved, "base").model == "base"

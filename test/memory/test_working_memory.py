@@ -366,6 +366,29 @@ def test_what_becomes_surer_of_its_own_place_drags_nothing_along():
     np.testing.assert_allclose(there.position[:2], (2, 0), atol=0.1)
 
 
+def test_events_stay_where_they_were_in_the_map():
+    watch = Watch().see(sighting(), times=5).see(depth=None)
+    moved = AT_ORIGIN.copy()
+    moved[0, 3] = -3.0  # odom turns out to lie elsewhere: all that was seen is 3 m farther on in it
+    watch.see(depth=None, times=2, T_map_odom=moved)
+    (thing,), (event,) = watch.memory.query("box", np.array([5.0, 0, 0]), 0.5, 0)
+    np.testing.assert_allclose(thing.position[:2], (5, 0), atol=0.1)
+    np.testing.assert_allclose(event.to_position[:2], (5, 0), atol=0.1)
+
+
+def test_odometry_drifts_again_once_slam_is_silent():
+    watch = Watch()
+    for i in range(60):
+        T_odom_base, T_map_odom = AT_ORIGIN.copy(), AT_ORIGIN.copy()
+        T_odom_base[0, 3], T_map_odom[1, 3] = i, 0.001 * min(i, 30)
+        watch.see(T_odom_base=T_odom_base, T_map_odom=T_map_odom, depth=None)
+        if i == 30:
+            followed = watch.memory.map.drift.sigma(np.zeros(1))
+    alone = watch.memory.map.drift.sigma(np.zeros(1))
+    assert followed <= 0.15
+    assert 0.7 < alone < 1.1, "by 3 % of the last 29 m"
+
+
 # Corridors ---------------------------------------------------------------------------------------
 
 AISLE = Corridor("aisle_a", np.array([[1.0, 0.0], [5.0, 0.0]]))
@@ -484,6 +507,49 @@ def test_a_corridor_that_is_laid_elsewhere_is_not_known_there():
 def test_what_is_no_corridor_is_refused(line):
     with pytest.raises(ValueError, match="path 'x' has a centre line of shape"):
         Corridor("x", np.array(line, float))
+    with pytest.raises(ValueError, match="path 'x' has no length"):
+        Corridor("x", np.ones((3, 2)))
+
+
+def test_who_walked_away_hides_no_obstacle():
+    """Where he is by now nobody knows; what stands on the corridor is not him."""
+    watch = Watch(MemoryConfig(paths=(AISLE,)))
+    for i in range(20):
+        watch.see(sighting((4, -1 + 0.1 * i, 0.9), "person", moving=1.0), depth=9.0)
+    watch.see(T_odom_base=LOOKING_BACK, depth=9.0, times=50)
+    watch.see(depth=3.0, times=30)
+    assert watch.told[-1] == (BLOCKED, 0)
+
+
+def test_what_set_off_while_nobody_looked_blocks_no_longer_once_its_place_is_seen_empty():
+    watch = Watch(MemoryConfig(paths=(AISLE,)))
+    watch.see(sighting((3, 0, 0.9), "forklift"), times=LONG_ENOUGH)
+    watch.see(sighting((3.05, 0, 0.9), "forklift", moving=1.0), times=12)
+    assert watch.kinds == [APPEARED, BLOCKED, STARTED]
+    watch.see(T_odom_base=LOOKING_BACK, depth=9.0, times=30)
+    assert watch.kinds == [APPEARED, BLOCKED, STARTED]
+    watch.see(depth=9.0, times=5)
+    assert watch.kinds == [APPEARED, BLOCKED, STARTED, CLEARED]
+
+
+def test_a_plan_that_comes_again_and_again_is_blocked_by_what_nobody_knows():
+    watch = Watch(MemoryConfig(paths=(AISLE,)))
+    for _ in range(4):
+        watch.see(depth=3.0, times=10)
+        watch.memory.paths.lay(AISLE)
+    assert watch.told == [(BLOCKED, 0)]
+    watch.memory.paths.lay(Corridor("aisle_a", AISLE.centre_line + np.array([0.0, 5.0])))
+    watch.see(depth=3.0)
+    assert watch.told == [(BLOCKED, 0), (CLEARED, 0)], "the new plan leads round it"
+
+
+def test_doubt_about_who_walked_away_ends_somewhere():
+    watch = Watch()
+    for i in range(20):
+        watch.see(sighting((4, -1 + 0.1 * i, 0.9), "person", moving=1.0))
+    watch.see(T_odom_base=LOOKING_BACK, depth=None, times=3000)
+    (thing,) = watch.objects
+    assert 20 < thing.sigma < 65
 
 
 # Invariants --------------------------------------------------------------------------------------
@@ -560,6 +626,7 @@ def known() -> WorkingMemory:
         ("cone", (0, 0, 0), 0, 0, []),
         ("", (2, -1.5, 1), 0.5, 0, ["pallet"]),
         ("", (2, -0.7, 1), 1.0, 0, ["box", "pallet"]),
+        ("", (2, -0.7, 0), 1.0, 0, ["box", "pallet"]),  # asked on the floor
         ("", (9, 9, 9), 1, 0, []),
         ("", (0, 0, 0), 0, 3, ["pallet"]),
         ("box", (2, -1.5, 1), 0.5, 0, []),
@@ -576,9 +643,9 @@ def test_questions_by_label_place_and_time_hold_together(
 def test_the_log_keeps_the_recent_events_only():
     log = EventLog(capacity=10)
     for second in range(25):
-        log.add(
-            Event(second * SECOND, EventType.APPEARED, second, "box", 0.9, NOWHERE, np.zeros(3))
-        )
-    assert [e.sequence for e in log.recent()] == list(range(16, 26))
-    assert [e.object_id for e in log.recent("box", 22 * SECOND)] == [22, 23, 24]
-    assert log.recent("cone") == []
+        kind = EventType.APPEARED
+        event = Event(second * SECOND, kind, second, "box", 0.9, NOWHERE, np.zeros(3))
+        log.add(event, AT_ORIGIN)
+    assert [e.sequence for e in log.recent(AT_ORIGIN)] == list(range(16, 26))
+    assert [e.object_id for e in log.recent(AT_ORIGIN, "box", 22 * SECOND)] == [22, 23, 24]
+    assert log.recent(AT_ORIGIN, "cone") == []

@@ -40,7 +40,8 @@ from pervformer_ros.slam import SlamBackend
 
 SUITE = "memory"
 # What the memory is told: the truth, the truth with errors as a detector makes, or the weights.
-SOURCES = {"truth": PERFECT, "truth_noisy": NOISY, "model": None}
+MODEL = "model"
+SOURCES = {"truth": PERFECT, "truth_noisy": NOISY, MODEL: None}
 POSES = ("slam", "odometry")
 # What a pallet's old and new place may be off in the scenario that is about it, metres.
 PALLET_M = 0.3
@@ -74,6 +75,8 @@ def evaluate_memory(
 ) -> list[Row]:
     """Judge memories along episodes; write table.json, mistakes.txt and confidences.json.
 
+    The latter holds what the model told: `calibration.py` fits its confidence by it.
+
     Args:
         sources: of SOURCES.
         episodes: scenarios and seeds.
@@ -101,7 +104,7 @@ def evaluate_memory(
                 record = _truth(episode, noise, pose, every, progress)
             runs.append(_run(source, episode, pose, record))
             write_table(SUITE, [r.row for r in runs], out)  # what is there is there
-            told = sum((r.plain for r in runs), EventScore())
+            told = sum((r.plain for r in runs if r.source == MODEL), EventScore())
             write_confidences(told, out / "confidences.json")
             lines = [line for run in runs for line in _mistakes(run)]
             (out / "mistakes.txt").write_text("\n".join(lines) + "\n")
