@@ -54,11 +54,7 @@ def nodes(context):
     given = {name: LaunchConfiguration(name) for name in ARGUMENTS}
     # An argument that is not given leaves the word to params_file.
     chosen = {name: value for name in PARAMETERS if (value := given[name].perform(context))}
-    common = {
-        "package": "pervformer_ros",
-        "namespace": given["namespace"],
-        "output": "screen",
-    }
+    common = {"namespace": given["namespace"], "output": "screen"}
     parameters = [
         given["params_file"],
         {"use_sim_time": ParameterValue(given["use_sim_time"], value_type=bool)},
@@ -69,6 +65,7 @@ def nodes(context):
     ]
     colour, depth = given["color_topic"], given["depth_topic"]
     perception = LifecycleNode(
+        package="pervformer_ros",
         executable="perception_node",
         name="pervformer",
         parameters=[*parameters, chosen],
@@ -83,6 +80,7 @@ def nodes(context):
         **common,
     )
     slam = LifecycleNode(
+        package="pervformer_ros",
         executable="slam_node",
         name="slam",
         parameters=parameters,
@@ -103,6 +101,11 @@ def nodes(context):
             ("/camera/color/image_raw", colour),
             ("/camera/color/camera_info", given["camera_info_topic"]),
             ("/camera/depth/image_raw", depth),
+            # In whatever namespace the nodes are.
+            ("/pervformer/static_mask", "pervformer/static_mask"),
+            ("/pervformer/markers", "pervformer/markers"),
+            ("/slam/path", "slam/path"),
+            ("/slam/graph", "slam/graph"),
         ],
         condition=IfCondition(given["rviz"]),
         **common,

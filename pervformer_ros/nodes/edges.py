@@ -28,18 +28,23 @@ class EdgeRelay:
     """Keeps the edges of blocked corridors closed: tells changes, and again until it is done.
 
     An edge is closed while any corridor that it belongs to is blocked. Edges that no corridor names
-    are never touched.
+    are never touched. The others may have been left closed by a node before this one: they are
+    opened first.
     """
 
     def __init__(self, edges: Mapping[str, Sequence[int]], server: RouteServer):
         """Take the edges of every corridor, by its name, and who is to be told."""
         self._edges, self._server = edges, server
-        self._closed: frozenset[int] = frozenset()
+        self._all = frozenset(edge for corridor in edges.values() for edge in corridor)
+        self._closed: frozenset[int] | None = None  # nobody knows yet
 
     def update(self, blocked: Iterable[str]) -> None:
         """Take the names of the corridors that are blocked now."""
         wanted = frozenset(edge for name in blocked for edge in self._edges.get(name, ()))
-        closed, opened = wanted - self._closed, self._closed - wanted
+        if self._closed is None:
+            closed, opened = wanted, self._all - wanted
+        else:
+            closed, opened = wanted - self._closed, self._closed - wanted
         if not (closed or opened) or self._server.busy:
             return
 

@@ -148,9 +148,9 @@ class PerceptionNode(StreamNode):
 
     def work(self, bundle: MessageBundle) -> None:
         """Run the line on one frame and publish."""
-        frame = self.intake.build(bundle)
         if bundle.reset:
             self._correction.forget()
+        frame = self.intake.build(bundle)
         with self._line:
             if (T_map_odom := self._correction.T_map_odom) is not None:
                 self.pipeline.correct(T_map_odom)
