@@ -50,9 +50,7 @@ class Drift:
         """Return the doubt (N,) in metres about what was seen at these odometer readings (N,)."""
         driven = np.maximum(self.odometer - odometers, 0.0)
         uncorrected = LEAST + ODOMETRY_RATE * driven
-        if not np.isfinite(self._corrected_at):
-            return np.asarray(uncorrected)
-        # Since SLAM fell silent, odometry drifts by itself.
+        # Since SLAM fell silent, or for ever if it never spoke, odometry drifts by itself.
         alone = max(self.odometer - self._corrected_at - FOLLOWED_M, 0.0)
         followed = np.minimum(LEAST + SLAM_RATE * driven, SLAM_MOST) + ODOMETRY_RATE * alone
         return np.asarray(np.minimum(uncorrected, followed))

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from pervformer_ros.geometry import Array, invert
+from pervformer_ros.geometry import Array, invert, transform_points
 
 NOWHERE: Array = np.full(3, np.nan)
 
@@ -48,7 +48,7 @@ class Event:
 
     def moved(self, T: Array) -> "Event":
         """Return the same event in another frame: T takes points of its frame to that one."""
-        start, end = (T[:3, :3] @ p + T[:3, 3] for p in (self.from_position, self.to_position))
+        start, end = transform_points(T, np.stack([self.from_position, self.to_position]))
         return replace(self, from_position=start, to_position=end)
 
 

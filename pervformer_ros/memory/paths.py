@@ -221,10 +221,10 @@ class PathWatch:
         }
         obstacles = self._obstacles(frame, T_world_camera, floor, T_world_odom, known)
         for watch in self._watches.values():
-            was_clear, left = not watch.blockers, watch.left
-            watch.left = []
-            left = left + self._account(watch, footprints, known)
+            was_clear = not watch.blockers
+            left = [*watch.left, *self._account(watch, footprints, known)]
             left += self._forgotten(watch, frame, T_world_camera, floor, known)
+            watch.left = []
             self._note_obstacles(watch, obstacles, frame.stamp_ns)
             self._look(watch, frame, T_world_camera, floor)
             name = watch.corridor.name

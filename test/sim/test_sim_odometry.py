@@ -22,16 +22,19 @@ def _three_laps(stage):
 LAPS = Scenario("three_laps", "as static_loop, but long enough", 400, _three_laps)
 
 
+def _way(poses, first, last):
+    """Return where last poses lie in first ones, x + i y."""
+    return (poses[last] - poses[first])[..., :2] @ [1, 1j] * np.exp(-1j * poses[first, 2])
+
+
 def _drift_after_100_m(episode):
     """How far odometry is off after 100 m, with both started at the same pose."""
     x, y, _, yaw = episode.log.pose[:, 0].T
     travelled = np.cumsum(np.hypot(np.diff(x), np.diff(y)))
     end = int(np.searchsorted(travelled, 100.0)) + 1
     assert end < len(x)
-    c, s = np.cos(-yaw[0]), np.sin(-yaw[0])
-    dx, dy = x[end] - x[0], y[end] - y[0]
-    true = np.array([c * dx - s * dy, s * dx + c * dy])
-    return float(np.hypot(*(episode.odometry[end, :2] - true)))
+    true = _way(np.stack([x, y, yaw], axis=1), 0, end)
+    return float(abs(episode.odometry[end, :2] @ [1, 1j] - true))
 
 
 def test_a_route_of_100_m_ends_between_1_5_and_4_m_off():
@@ -48,15 +51,9 @@ def test_no_stretch_of_ten_metres_is_off_by_what_no_wheels_are(seed):
     x, y, _, yaw = episode.log.pose[:, 0].T
     truth = np.stack([x, y, yaw], axis=1)
     travelled = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
-
-    def ways(poses, first, last):
-        """Return where the last poses lie in the first ones."""
-        turned = np.exp(-1j * poses[first, 2])
-        return (poses[last] - poses[first])[:, :2] @ [1, 1j] * turned
-
     first = np.searchsorted(travelled, np.arange(0, travelled[-1] - 10, 1.0))
     last = np.searchsorted(travelled, travelled[first] + 10.0).clip(max=len(truth) - 1)
-    off = np.abs(ways(episode.odometry, first, last) - ways(truth, first, last))
+    off = np.abs(_way(episode.odometry, first, last) - _way(truth, first, last))
     assert 0.005 < np.sqrt(np.mean(off**2)) / 10 < 0.06
     assert off.max() / 10 < 0.2
 

@@ -30,9 +30,7 @@ OFFSET_SIGMA, SLOPE_SIGMA = 1.0, 0.5
 
 def write_confidences(score: EventScore, path: Path) -> None:
     """Write [type, confidence, true] of every event that was told; what was told late is true."""
-    late = {id(a) for a in score.late}
-    told = [(a, True) for a, _ in score.right] + [(a, id(a) in late) for a in score.false]
-    rows = [[a.type.name, round(a.confidence, 5), true] for a, true in told]
+    rows = [[a.type.name, round(a.confidence, 5), true] for a, true in score.verdicts]
     path.write_text(json.dumps(rows))
 
 

@@ -107,14 +107,17 @@ class EventScore:
         return float(np.mean([a.agent == b.agent for a, b in moves])) if moves else None
 
     @property
+    def verdicts(self) -> list[tuple[Happening, bool]]:
+        """What was told, and whether it is true, be it told in time or late."""
+        late = {id(a) for a in self.late}
+        return [(a, True) for a, _ in self.right] + [(a, id(a) in late) for a in self.false]
+
+    @property
     def confidence_error(self) -> float | None:
         """By how much confidence differs from the share that is true, late or not (ECE, 5 bins)."""
-        told = [(a.confidence, 1.0) for a in (*(a for a, _ in self.right), *self.late)]
-        late = {id(a) for a in self.late}
-        told += [(a.confidence, 0.0) for a in self.false if id(a) not in late]
-        if not told:
+        if not self.verdicts:
             return None
-        said, true = np.array(told).T
+        said, true = np.array([(a.confidence, is_true) for a, is_true in self.verdicts]).T
         bins = np.minimum((5 * said).astype(int), 4)
         gaps = [
             abs(said[bins == b].mean() - true[bins == b].mean()) * (bins == b).mean()
