@@ -30,7 +30,10 @@ ARGUMENTS = {
         "",
         "Weights (.safetensors), or untrained; else as params_file says, or those that ship.",
     ),
-    "features": ("", "What to extract features with, orb or pervformer; else as params_file says."),
+    "features": (
+        "",
+        "What to extract features with, auto, orb or pervformer; else as params_file says.",
+    ),
     "image_transport": ("", "How colour travels, raw or compressed; else as params_file says."),
     "depth_transport": (
         "",

@@ -56,7 +56,7 @@ from pervformer_ros.model.probes import EXPLAINED_IOU
 if TYPE_CHECKING:
     from pervformer_ros.slam import SlamBackend, SlamUpdate
 
-FEATURES = ("orb", "pervformer")
+FEATURES = ("auto", "orb", "pervformer")
 # Detections that score less are not even looked at; the memory knows which begin something.
 FAINT_SCORE = 0.2
 
@@ -67,7 +67,8 @@ class PipelineConfig:
 
     checkpoint: a .safetensors file; "" for the weights that ship for the size `model`; "untrained"
         for random ones of that size.
-    features: "orb" (OpenCV, the baseline) or "pervformer".
+    features: "pervformer", "orb" (OpenCV, the baseline), or "auto": the former where the weights
+        were trained, else the latter.
     motion_threshold: motion probability from which a pixel does not count as static.
     mask_margin_px: by how much moving regions are widened, so that their edges grow no features.
     paths: corridors to watch, in the map frame of SLAM; without SLAM that is odom.
@@ -75,7 +76,7 @@ class PipelineConfig:
 
     checkpoint: str = ""
     model: str = "small"
-    features: str = "orb"
+    features: str = "auto"
     max_features: int = 600
     device: str = "cpu"
     motion_threshold: float = MOTION_THRESHOLD
@@ -223,6 +224,13 @@ class Pipeline:
         return self.loaded.info.trained
 
     @property
+    def feature_kind(self) -> str:
+        """What features are extracted with: "orb" or "pervformer"."""
+        if self.config.features != "auto":
+            return self.config.features
+        return "pervformer" if self.trained else "orb"
+
+    @property
     def model_name(self) -> str:
         """What the weights are called in reports and diagnostics."""
         return self.loaded.info.name
@@ -270,7 +278,7 @@ class Pipeline:
         motion: NDArray[np.float32],
         mask: NDArray[np.uint8],
     ) -> FeatureSet:
-        if self.config.features == "orb":
+        if self.feature_kind == "orb":
             found = self._orb(frame.rgb, mask)
         else:
             found = share_out(percept.keypoints, mask, self.config.max_features)

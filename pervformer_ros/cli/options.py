@@ -18,6 +18,7 @@ SIZE_HELP = "Size, where --checkpoint names no file."
 class Features(str, Enum):
     """What to extract features with."""
 
+    auto = "auto"
     orb = "orb"
     pervformer = "pervformer"
 
@@ -38,6 +39,9 @@ class Variant(str, Enum):
     per_frame = "per_frame"
 
 
+FeatureKind = Annotated[
+    Features, typer.Option(help="Kind of features; auto: the model's own if it was trained.")
+]
 Bag = Annotated[Path, typer.Argument(help="rosbag2 folder (MCAP or SQLite) or ROS 1 bag.")]
 Weights = Annotated[str, typer.Option(help=CHECKPOINT_HELP)]
 ModelSize = Annotated[Size, typer.Option(help=SIZE_HELP)]

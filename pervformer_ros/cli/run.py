@@ -23,7 +23,7 @@ ROWS = {"odometry": "odometry", "slam": "SLAM, final", "slam_online": "SLAM, onl
 def replay(
     bag: options.Bag,
     out: Annotated[Path, typer.Option(help="Folder for report.json, report.html, *.tum.")],
-    features: Annotated[Features, typer.Option(help="Kind of features.")] = Features.orb,
+    features: options.FeatureKind = Features.auto,
     realtime: Annotated[
         bool, typer.Option("--realtime", help="Play at the recorded pace; late frames are dropped.")
     ] = False,
@@ -54,7 +54,7 @@ def replay(
 def view(
     bag: options.Bag,
     save: Annotated[Path | None, typer.Option(help="Write FILE.rrd; else open a window.")] = None,
-    features: Annotated[Features, typer.Option(help="Kind of features.")] = Features.orb,
+    features: options.FeatureKind = Features.auto,
     checkpoint: options.Weights = "",
     model: options.ModelSize = Size.small,
     colour_topic: options.ColourTopic = options.COLOUR,
@@ -86,7 +86,7 @@ def view(
 def live(
     bag: options.Bag,
     out: Annotated[Path, typer.Option(help="Folder for report.json, report.html, *.tum, logs.")],
-    features: Annotated[Features, typer.Option(help="Kind of features.")] = Features.orb,
+    features: options.FeatureKind = Features.auto,
     checkpoint: options.Weights = "",
     model: options.ModelSize = Size.small,
     rate: Annotated[float, typer.Option(min=0.01, help="Times real time.")] = 1.0,

@@ -147,7 +147,7 @@ def replay(
     backend = SlamBackend()
     config = replace(config, paths=config.paths or corridors_of_bag(path))
     pipeline = Pipeline(config, backend)
-    result = Replay(str(path), config.features, realtime)
+    result = Replay(str(path), pipeline.feature_kind, realtime)
     result.checkpoint, result.trained = pipeline.model_name, pipeline.trained
     odometry: list[tuple[int, Array]] = []
     with reader as bag, ExitStack() as stack:

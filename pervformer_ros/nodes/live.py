@@ -161,7 +161,7 @@ def run_live(
             rss_mb.append(memory().rss / MEGABYTE)
             if not listener.online:
                 raise LiveError(f"no pose came back; {_complaints(listener)}")
-            result = _result(reader.path, bag, listener, options.parameters.get("features", "orb"))
+            result = _result(reader.path, bag, listener)
             result.rss_mb = rss_mb
             return result
     finally:
@@ -263,11 +263,12 @@ def _complaints(heard: Listener) -> str:
     return "; ".join(f"{s.name}: {s.message}" for s in heard.diagnostics.values()) or LOGS
 
 
-def _result(path: Path, bag: BagReader, heard: Listener, kind: str) -> Replay:
+def _result(path: Path, bag: BagReader, heard: Listener) -> Replay:
     intake = bag.intake()
     bundles = {b.stamp_ns: b for b in bag.bundles(intake)}
     statuses = [heard.status[s] for s in sorted(heard.status)]
     keyframes = set(heard.final)
+    kind = _values(heard, "pervformer: model").get("features", "")
     result = Replay(str(path), kind, realtime=True)
     for stamp in sorted(heard.online):
         features, status = heard.features.get(stamp), heard.status.get(stamp)
@@ -294,18 +295,21 @@ def _result(path: Path, bag: BagReader, heard: Listener, kind: str) -> Replay:
     )
     result.slam, result.slam_online = _trajectory(heard.final), _trajectory(heard.online)
     result.truth = bag.ground_truth()
-    tracking = heard.diagnostics.get("slam: tracking")
-    if tracking is not None:
-        said = {v.key: v.value for v in tracking.values}
+    if said := _values(heard, "slam: tracking"):
         result.loop_closures = int(said["loop_closures"])
     model = heard.diagnostics.get("pervformer: model")
     result.trained = model is not None and model.level == DiagnosticStatus.OK
     for name in ("pervformer: input", "slam: input"):
-        if name in heard.diagnostics:
-            result.faults.update({v.key: v.value for v in heard.diagnostics[name].values})
+        result.faults.update(_values(heard, name))
     if statuses:
         result.checkpoint, result.state_bytes = statuses[-1].checkpoint, statuses[-1].state_bytes
     return result
+
+
+def _values(heard: Listener, name: str) -> dict[str, str]:
+    """Return the values of what a status said last on /diagnostics; empty if it said nothing."""
+    said = heard.diagnostics.get(name)
+    return {} if said is None else {v.key: v.value for v in said.values}
 
 
 def _evenly(count: int) -> slice:

@@ -54,7 +54,12 @@ PERCEPTION = (
         "",
         "Weights (.safetensors); empty: those that ship for that size; 'untrained': random ones.",
     ),
-    Spec("features", "orb", "What to extract features with.", choices=("orb", "pervformer")),
+    Spec(
+        "features",
+        "auto",
+        "What to extract features with; auto: the model's own if it was trained, else ORB.",
+        choices=("auto", "orb", "pervformer"),
+    ),
     Spec("max_features", 600, "Most features per image.", (50, 5000)),
     Spec("device", "cpu", "Where the model runs: cpu, cuda or cuda:N."),
     Spec("threads", 0, "CPU threads of the model; 0: torch's own choice.", (0, 256)),

@@ -246,6 +246,10 @@ class PerceptionNode(StreamNode):
             if self.pipeline.trained
             else (WARN, "never trained: no objects, no events, everything counts as static")
         )
+        seen_with = {
+            "checkpoint": self.pipeline.model_name,
+            "features": self.pipeline.feature_kind,
+        }
         throughput = {
             "frames": self.pipeline.frames,
             "frames_dropped": self.dropped,
@@ -255,7 +259,7 @@ class PerceptionNode(StreamNode):
         }
         return [
             status(f"{name}: input", *said, self.reporter.values()),
-            status(f"{name}: model", *model, {"checkpoint": self.pipeline.model_name}),
+            status(f"{name}: model", *model, seen_with),
             status(f"{name}: memory", OK, *self._memory_values()),
             status(f"{name}: throughput", OK, f"{frames} frames/s", throughput),
         ]

@@ -252,7 +252,7 @@ class SlamBackend:
             if ours != theirs:
                 raise ValueError(
                     f"descriptors have {theirs} numbers but those of the map have {ours}: "
-                    "call reset() before changing the feature extractor"
+                    "use the kind of features that it was made with, or begin a new one"
                 )
 
     def _predict(self, stamp_ns: int, reading: Reading | None) -> PoseEstimate:

@@ -103,8 +103,17 @@ def test_there_are_no_more_features_than_asked_for(features):
 
 
 def test_another_kind_of_features_is_refused():
-    with pytest.raises(ValueError, match="features is 'sift': use one of orb, pervformer"):
+    with pytest.raises(ValueError, match="features is 'sift': use one of auto, orb, pervformer"):
         PipelineConfig(features="sift")
+
+
+def test_features_are_the_models_own_only_if_it_was_trained(checkpoint):
+    assert tiny("auto").feature_kind == "orb"
+    trained_line = Pipeline(PipelineConfig(checkpoint))
+    assert trained_line.feature_kind == "pervformer"
+    assert Pipeline(PipelineConfig(checkpoint, features="orb")).feature_kind == "orb"
+    learned, orb = trained_line.step(FRAMES[0]).features, tiny("auto").step(FRAMES[0]).features
+    assert learned.descriptors.shape[1] != orb.descriptors.shape[1]
 
 
 # What comes in -----------------------------------------------------------------------------------

@@ -386,7 +386,7 @@ def test_input_that_cannot_be_used_is_refused_and_changes_nothing(room):
         features[2].stamp_ns, features[2].uv, features[2].points, features[2].descriptors[:, :64]
     )
     assert other.descriptors.shape[1] != BITS
-    with pytest.raises(ValueError, match="feature extractor"):
+    with pytest.raises(ValueError, match="the kind of features"):
         backend.update(other, CAMERA, T_BASE_CAMERA, np.eye(4))
     assert len(backend.trajectory()) == 1
     assert backend.update(features[2], CAMERA, T_BASE_CAMERA, room.odometry[1]).inliers > 0

@@ -42,10 +42,9 @@ class Sight:
         self.config = config or PipelineConfig()
         self._masks = masks
         self._orb = OrbExtractor(self.config.max_features)
-        learned = any(method.is_learned for method in methods)
-        masked = any(method.is_masked for method in methods)
+        self._kinds = {(m.is_learned, m.is_masked) for m in methods if m.uses_back_end}
         self._line: Pipeline | None = None
-        if learned or (masked and masks == "model"):
+        if any(learned or (masked and masks == "model") for learned, masked in self._kinds):
             self._line = Pipeline(self.config)
             if not self._line.trained:
                 raise ValueError(
@@ -65,18 +64,18 @@ class Sight:
         """
         nothing = np.zeros(frame.rgb.shape[:2], np.float32)
         motion = nothing if moving is None else moving.astype(np.float32)
-        place, learned = None, None
-        if self._line is not None:
-            percept = self._line.step(frame).percept
-            place, learned = percept.place_descriptor, percept.keypoints
-            if self._masks == "model":
-                motion = percept.motion_probability
+        percept = None if self._line is None else self._line.step(frame).percept
+        if percept is not None and self._masks == "model":
+            motion = percept.motion_probability
         seen = {}
-        for masked, likely in ((False, nothing), (True, motion)):
-            widened = widen(likely, self.config.mask_margin_px)
+        for learned, masked in self._kinds:
+            widened = widen(motion if masked else nothing, self.config.mask_margin_px)
             mask = static_mask(widened, self.config.motion_threshold) if masked else None
-            seen[False, masked] = place_features(frame, self._orb(frame.rgb, mask), widened)
-            if learned is not None:
-                shared = share_out(learned, mask, self.config.max_features)
-                seen[True, masked] = place_features(frame, shared, widened, place)
+            if learned and percept is not None:
+                found, place = percept.keypoints, percept.place_descriptor
+                shared = share_out(found, mask, self.config.max_features)
+                features = place_features(frame, shared, widened, place)
+            else:
+                features = place_features(frame, self._orb(frame.rgb, mask), widened)
+            seen[learned, masked] = features
         return seen
