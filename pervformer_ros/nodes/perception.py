@@ -3,6 +3,7 @@
 """The perception node: camera topics in; objects, events, features and masks out."""
 
 import threading
+import time
 from collections import Counter, deque
 from functools import partial
 from pathlib import Path
@@ -157,7 +158,7 @@ class PerceptionNode(StreamNode):
             output = self.pipeline.step(frame, bundle.reset)
             blocked = list(self.pipeline.memory.paths.blockers)
         if self._relay is not None:
-            self._relay.update(blocked)
+            self._relay.update(blocked, time.monotonic())
         encoding = "16UC1" if bundle.depth is None else encoding_of_depth(bundle.depth)
         self._publish(frame, output, encoding)
         self._latency_ms.append(output.latency_ms)

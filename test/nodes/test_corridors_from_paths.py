@@ -81,18 +81,17 @@ class Server:
     """A route server that answers when it is told to."""
 
     def __init__(self) -> None:
-        self.busy = False
+        self.ready = True
         self.asked: list[tuple[list[int], list[int]]] = []
 
     def adjust(
         self, closed: Sequence[int], opened: Sequence[int], answered: Callable[[bool], None]
     ) -> None:
         self.asked.append((list(closed), list(opened)))
-        self.busy, self._answered = True, answered
+        self.answer = answered
 
-    def answer(self, done: bool) -> None:
-        self.busy = False
-        self._answered(done)
+    def give_up(self) -> None:
+        """Nobody waits any longer; an answer that comes nonetheless is for the relay to ignore."""
 
 
 def test_edges_close_with_the_first_corridor_that_names_them_and_open_with_the_last():
@@ -104,29 +103,58 @@ def test_edges_close_with_the_first_corridor_that_names_them_and_open_with_the_l
         (["b", "other"], ([], [1])),
         ([], ([], [2, 3])),
     ):
-        relay.update(blocked)
+        relay.update(blocked, 0.0)
         assert server.asked[-1] == told
         server.answer(True)
-        relay.update(blocked)
+        relay.update(blocked, 0.0)
     assert len(server.asked) == 4, "what is done is not asked for again"
 
 
 def test_what_was_refused_or_could_not_be_asked_is_asked_again():
     server = Server()
     relay = EdgeRelay({"a": (1,), "b": (2,)}, server)
-    server.busy = True  # no route server runs yet
-    relay.update(["a"])
+    server.ready = False  # no route server runs yet
+    relay.update(["a"], 0.0)
     assert server.asked == []
-    server.busy = False
-    relay.update(["a"])
-    relay.update(["a", "b"])
+    server.ready = True
+    relay.update(["a"], 0.0)
+    relay.update(["a", "b"], 1.0)
     assert server.asked == [([1], [2])], "one call at a time"
     server.answer(False)
-    relay.update(["a", "b"])
+    relay.update(["a", "b"], 2.0)
     assert server.asked[-1] == ([1, 2], [])
     server.answer(True)
-    relay.update([])
+    relay.update([], 3.0)
     assert server.asked[-1] == ([], [1, 2])
+
+
+def test_what_was_never_answered_is_told_again_and_all_of_it():
+    server = Server()
+    relay = EdgeRelay({"a": (1,), "b": (2,)}, server)
+    relay.update(["a"], 0.0)
+    server.answer(True)
+    relay.update(["a", "b"], 1.0)  # a call that hangs, and may have been done or not
+    late = server.answer
+    relay.update([], 2.0)
+    assert server.asked == [([1], [2]), ([2], [])]
+    relay.update([], 7.0)
+    assert server.asked[-1] == ([], [1, 2])
+    late(True)  # says nothing of the call that is waited for now
+    server.answer(True)
+    relay.update([], 8.0)
+    assert len(server.asked) == 3
+
+
+def test_a_route_server_that_was_started_anew_is_told_all():
+    server = Server()
+    relay = EdgeRelay({"a": (1,), "b": (2,)}, server)
+    relay.update(["a"], 0.0)
+    server.answer(True)
+    server.ready = False
+    relay.update(["a"], 1.0)
+    server.ready = True
+    relay.update(["a"], 2.0)
+    assert server.asked == [([1], [2])] * 2
 
 
 def test_edges_are_read_from_the_file_of_corridors(tmp_path):
