@@ -2,24 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS image messages to arrays: one decoder for live messages and recorded ones.
 
-Pixels go through cv_bridge where ROS 2 has it and through rosbags-image elsewhere. Messages are
-taken by their fields, so those of rclpy and of rosbags both do.
+Pixels go through cv_bridge where ROS 2 has one that works, and through rosbags-image elsewhere.
+Messages are taken by their fields, so those of rclpy and of rosbags both do.
 """
 
 import struct
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rosbags.image import image_to_cvimage
 
 from pervformer_ros.frame import Fault, InputError
-
-try:
-    from cv_bridge import CvBridge
-except ImportError:
-    CvBridge = None
-    from rosbags.image import image_to_cvimage
 
 COLOUR_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
 # compressed_depth_image_transport writes this before the PNG: an enum and two float32.
@@ -126,9 +123,26 @@ def _pixels(message: Any, encoding: str | None = None) -> NDArray[Any]:
             f"image says {message.height}x{message.width} {message.encoding} with rows of "
             f"{message.step} bytes but holds {len(message.data)} bytes",
         )
-    if CvBridge is not None:
-        return np.asarray(CvBridge().imgmsg_to_cv2(message, encoding or "passthrough"))
+    if (bridge := working_bridge()) is not None:
+        return np.asarray(bridge.imgmsg_to_cv2(message, encoding or "passthrough"))
     return np.asarray(image_to_cvimage(_unpadded(message, row_bytes), encoding))
+
+
+@cache
+def working_bridge() -> Any:
+    """Return a CvBridge, None where there is none that works.
+
+    ROS's own is built for NumPy 1: beside NumPy 2 it can be imported, and fails with every image.
+    """
+    pixel = _Pixels(1, 1, "bgr8", b"\1\2\3")
+    try:
+        from cv_bridge import CvBridge
+
+        bridge = CvBridge()
+        works = bridge.imgmsg_to_cv2(pixel, "rgb8").tolist() == [[[3, 2, 1]]]
+    except Exception:  # of the import, or of what a module raises that does not fit NumPy
+        return None
+    return bridge if works else None
 
 
 def _bytes_per_pixel(encoding: str) -> int:
@@ -136,18 +150,24 @@ def _bytes_per_pixel(encoding: str) -> int:
     return channels.get(encoding, 1)
 
 
-class _Unpadded:
+@dataclass(frozen=True, slots=True)
+class _Pixels:
     """An image message whose rows have no padding, which is what rosbags-image expects."""
 
-    def __init__(self, message: Any, data: bytes):
-        self.height, self.width = message.height, message.width
-        self.encoding, self.is_bigendian = message.encoding, message.is_bigendian
-        self.data = data
+    height: int
+    width: int
+    encoding: str
+    data: bytes
+    is_bigendian: int = 0
+
+    @property
+    def step(self) -> int:
+        return self.width * _bytes_per_pixel(self.encoding)
 
 
-def _unpadded(message: Any, row_bytes: int) -> Any:
-    if message.step == row_bytes:
-        return _Unpadded(message, bytes(message.data)[: message.height * row_bytes])
+def _unpadded(message: Any, row_bytes: int) -> _Pixels:
     rows = np.frombuffer(bytes(message.data), np.uint8)[: message.height * message.step]
     packed = rows.reshape(message.height, message.step)[:, :row_bytes]
-    return _Unpadded(message, packed.tobytes())
+    return _Pixels(
+        message.height, message.width, message.encoding, packed.tobytes(), message.is_bigendian
+    )

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
 import struct
+import sys
 from types import SimpleNamespace
 
 import cv2
@@ -9,7 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pervformer_ros.bags.images import decode_colour, decode_depth, encoding_of_depth
+from pervformer_ros.bags.images import (
+    decode_colour,
+    decode_depth,
+    encoding_of_depth,
+    working_bridge,
+)
 from pervformer_ros.frame import Fault, InputError
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
@@ -255,3 +261,49 @@ def test_depth_is_published_again_in_the_form_it_came_in():
     assert encoding_of_depth(raw(MILLIMETRES, "mono16")) == "16UC1"
     assert encoding_of_depth(compressed(b"", "32FC1; compressedDepth png")) == "32FC1"
     assert encoding_of_depth(compressed(b"", "16UC1; compressedDepth png")) == "16UC1"
+
+
+# ROS's cv_bridge ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cv_bridge(monkeypatch):
+    """Put a cv_bridge in place whose conversions are done by a function, and return what it did."""
+
+    def put(convert):
+        seen = []
+
+        class CvBridge:
+            def imgmsg_to_cv2(self, message, desired_encoding):
+                seen.append((message.encoding, desired_encoding))
+                return convert(message)
+
+        monkeypatch.setitem(sys.modules, "cv_bridge", SimpleNamespace(CvBridge=CvBridge))
+        working_bridge.cache_clear()
+        return seen
+
+    yield put
+    monkeypatch.undo()
+    working_bridge.cache_clear()
+
+
+def test_images_go_through_a_cv_bridge_that_works(cv_bridge):
+    def convert(message):
+        pixels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+        return pixels[..., ::-1]
+
+    seen = cv_bridge(convert)
+    message = raw(BY_ENCODING["bgr8"], "bgr8", 0)
+    np.testing.assert_array_equal(decode_colour(message), RGB)
+    assert seen[-1] == ("bgr8", "rgb8")
+
+
+def test_a_cv_bridge_that_was_built_for_another_numpy_is_left_alone(cv_bridge):
+    def convert(message):
+        raise AttributeError("_ARRAY_API not found")
+
+    seen = cv_bridge(convert)
+    for _ in range(2):
+        decoded = decode_colour(raw(BY_ENCODING["bgr8"], "bgr8", 0))
+        np.testing.assert_array_equal(decoded, RGB)
+    assert len(seen) == 1, "it is tried once, not with every image"
