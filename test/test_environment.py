@@ -145,5 +145,8 @@ def test_package_builds_in_a_ros_workspace(tmp_path):
         CMAKE_PREFIX_PATH=str(VENV),
     )
     installed = tmp_path / "install" / "pervformer_ros"
-    assert os.access(installed / "lib" / "pervformer_ros" / "perception_node", os.X_OK)
+    node = installed / "lib" / "pervformer_ros" / "perception_node"
+    assert os.access(node, os.X_OK)
+    # Whichever Python is active when it is launched: that of a virtual environment, if one is.
+    assert node.read_text().startswith("#!/usr/bin/env python3\n")
     assert (installed / "share" / "pervformer_ros" / "launch").is_dir()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from evo.core import metrics, sync, trajectory
 from evo.core.filters import FilterException
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from pervformer_ros.frame import NANOSECONDS
@@ -66,6 +67,20 @@ def align(truth: Trajectory, estimate: Trajectory) -> Trajectory:
     with contextlib.suppress(sync.SyncException):
         moved.transform(_align(*_pair(truth, estimate)))
     return Trajectory(estimate.stamps_ns, np.array(moved.poses_se3))
+
+
+def poses_at(truth: Trajectory, stamps_ns: NDArray[np.int64]) -> list[Array | None]:
+    """Return the true pose at each stamp, paired as drift is; None where there is none."""
+    if not len(truth):
+        return [None] * len(stamps_ns)
+    after = np.searchsorted(truth.stamps_ns, stamps_ns).clip(1, max(1, len(truth) - 1))
+    either = np.stack([after - 1, np.minimum(after, len(truth) - 1)])
+    apart = np.abs(truth.stamps_ns[either] - stamps_ns)
+    nearest, gap = either[apart.argmin(axis=0), np.arange(len(stamps_ns))], apart.min(axis=0)
+    return [
+        truth.poses[i] if ns <= SAME_STAMP_S * NANOSECONDS else None
+        for i, ns in zip(nearest, gap, strict=True)
+    ]
 
 
 def to_evo(poses: Trajectory) -> trajectory.PoseTrajectory3D:

@@ -53,11 +53,13 @@ class AbductionWatch:
             self._was_blind |= (view.stamp_ns - self._blind_since_ns) * 1e-9 >= BLIND_SECONDS
             return False
         self._blind_since_ns = None
-        if not self._was_blind or recognised or features < STRANGE_FEATURES:
+        if not self._was_blind or recognised:
             return False
         way = link(self._seen, view.reading)
         if way is None or way.path > DRIVEN or way.turn > TURNED:
             self._was_blind, self._strange = False, []
+            return False
+        if features < STRANGE_FEATURES:
             return False
         self._strange.append(view.stamp_ns)
         seconds = (view.stamp_ns - self._strange[0]) * 1e-9

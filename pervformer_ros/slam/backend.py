@@ -18,12 +18,13 @@ from pervformer_ros.slam.calibration import MAX_PATH, OdometryCalibration
 from pervformer_ros.slam.config import SlamConfig
 from pervformer_ros.slam.graph import Edge, EdgeKind, GraphOptimiser, PoseGraph
 from pervformer_ros.slam.history import History
-from pervformer_ros.slam.keyframe import Keyframe, KeyframeMap, make_keyframe
+from pervformer_ros.slam.keyframe import APART, Keyframe, KeyframeMap, make_keyframe
 from pervformer_ros.slam.loops import Candidate, LoopVerifier
+from pervformer_ros.slam.matches import STILL
 from pervformer_ros.slam.motion import MotionModel, PoseEstimate
 from pervformer_ros.slam.odometry import Odometer, OdometryNoise, Reading, link
 from pervformer_ros.slam.places import alike
-from pervformer_ros.slam.saved_map import SavedMap
+from pervformer_ros.slam.saved_map import MapError, SavedMap
 from pervformer_ros.slam.tracking import Attempt, Fix, Tracker, can_be_at, fuse, slipped
 from pervformer_ros.slam.view import View, make_view
 
@@ -44,9 +45,9 @@ KEYFRAME_LEAST = 0.2
 # the points that should be seen from there: what few of them agree on is a thing, not the place.
 LOOP_CANDIDATES, LOOP_INLIERS, LOOP_SHARE = 3, 25, 0.15
 # How a robot that sees nothing may have gone and turned, per second; and where one may be that was
-# carried off: radians, metres.
+# carried off, or woke up in a saved map: radians, metres.
 GAP_ROTATION, GAP_POSITION = 0.5, 1.0
-ANYWHERE_ROTATION, ANYWHERE_POSITION = 2.0, 20.0
+ANYWHERE_ROTATION, ANYWHERE_POSITION = 2.0, 1000.0
 
 
 class TrackingState(str, Enum):
@@ -62,7 +63,8 @@ class SlamUpdate:
     """What one frame came to.
 
     T_map_base: (4, 4) the pose from this frame and those before it.
-    covariance: (6, 6) of T_map_base as in ROS: x, y, z, then rotation about them, in map axes.
+    covariance: (6, 6) of T_map_base as in ROS: x, y, z, then rotation about them, in map axes. It
+        holds how far the map has drifted since its first keyframe.
     T_map_odom: (4, 4) what corrects odometry; the last known where odometry has a gap.
     is_keyframe: whether the frame was kept in the map.
     inliers, matched: of the keyframe that the frame agrees with best.
@@ -87,8 +89,16 @@ class SlamBackend:
     odometry predicts. Views that show something new become keyframes of a pose graph.
     """
 
-    def __init__(self, config: SlamConfig | None = None) -> None:
+    def __init__(self, config: SlamConfig | None = None, keeps_history: bool = True) -> None:
+        """Begin with an empty map.
+
+        Args:
+            config: noise and limits.
+            keeps_history: whether every frame is remembered, some 0.4 kB each, for `trajectory` and
+                `online_trajectory`; else these are empty.
+        """
         self.config = config or SlamConfig()
+        self._keeps_history = keeps_history
         self.reset()
 
     def reset(self) -> None:
@@ -168,7 +178,8 @@ class SlamBackend:
             T_map_base = self._add_keyframe(view, fixes, tracked)
             self._motion.carry_along(T_map_base @ invert(tracked.T_map_base))
         # Remember the frame for the trajectory.
-        self._history.add(view.stamp_ns, tracked.T_map_base, T_map_base, is_keyframe)
+        if self._keeps_history:
+            self._history.add(view.stamp_ns, tracked.T_map_base, T_map_base, is_keyframe)
         self._stamp_ns = view.stamp_ns
         self._frames_lost = self._frames_lost + 1 if state == TrackingState.LOST else 0
         if T_odom_base is not None:
@@ -176,7 +187,7 @@ class SlamBackend:
         return SlamUpdate(
             stamp_ns=features.stamp_ns,
             T_map_base=T_map_base,
-            covariance=se3.in_fixed_axes(tracked.covariance, T_map_base),
+            covariance=se3.in_fixed_axes(tracked.covariance + self._drift(), T_map_base),
             T_map_odom=self._T_map_odom,
             is_keyframe=is_keyframe,
             inliers=max((fix.inliers for fix in fixes), default=0),
@@ -197,14 +208,18 @@ class SlamBackend:
         """Return the pose graph of the keyframes."""
         return self._graph.snapshot()
 
+    def snapshot_map(self) -> SavedMap:
+        """Return the map as it is now, to be written to a file."""
+        keyframes = [replace(k, reading=None) for k in self._keyframes]
+        return SavedMap(keyframes, self._graph.snapshot(), self._map_is_level)
+
     def save_map(self, path: Path) -> None:
         """Write the map to a file, to be resumed on another day.
 
         Raises:
             MapError: if it is empty, or the place cannot be written to.
         """
-        keyframes = [replace(k, reading=None) for k in self._keyframes]
-        SavedMap(keyframes, self._graph.snapshot(), self._map_is_level).write(path)
+        self.snapshot_map().write(path)
 
     def resume_map(self, path: Path) -> None:
         """Begin anew in the map of a file.
@@ -216,8 +231,12 @@ class SlamBackend:
             MapError: if the file is missing, damaged or of another version.
         """
         saved = SavedMap.read(path)
+        try:
+            graph = GraphOptimiser.resume(saved.graph)
+        except RuntimeError as error:
+            raise MapError(f"{path} holds no map that can be solved: load another one") from error
         self.reset()
-        self._graph = GraphOptimiser.resume(saved.graph)
+        self._graph = graph
         self._resumed = len(saved.keyframes)
         self._reference = self._resumed - 1
         poses = self._graph.snapshot().poses
@@ -314,7 +333,8 @@ class SlamBackend:
         return TrackingState.LOST if view.reading is None else TrackingState.ODOMETRY
 
     def _can_be_kept(self, view: View) -> bool:
-        return bool(view.has_point.sum() >= KEYFRAME_FEATURES * self.config.min_inliers)
+        still = view.has_point & (view.static_probability > STILL)
+        return bool(still.sum() >= KEYFRAME_FEATURES * self.config.min_inliers)
 
     def _is_worth_keeping(
         self,
@@ -350,6 +370,7 @@ class SlamBackend:
 
     def _add_keyframe(self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate) -> Array:
         """Add the view to the map and the graph; return its pose there."""
+        self._frames_lost = 0
         attempts = self._register(view, tracked, self.config.linked_keyframes, fixes)
         more = self._believed(attempts, view)
         edges = self._edges(view, [*fixes, *more], tracked)
@@ -462,8 +483,17 @@ class SlamBackend:
             edges.append(Edge(new - 1, new, EdgeKind.GAP, T_last_base, covariance))
         return edges
 
+    def _drift(self) -> Array:
+        """Return the covariance (6, 6) of where the newest keyframe lies in the map."""
+        if self._anywhere:
+            return se3.isotropic(ANYWHERE_ROTATION, ANYWHERE_POSITION)
+        return self._keyframes.drift_of(0) if len(self._keyframes) else np.zeros((6, 6))
+
     def _warnings(self, attempts: Sequence[Attempt]) -> tuple[str, ...]:
         warnings = []
+        sigma = float(np.sqrt(self._drift()[5, 5]))
+        if sigma > APART:
+            warnings.append(f"known to {sigma:.0f} m only, until it recognises a place of the map")
         if self._odometer.jumped:
             warnings.append("odometry jumped: what it says from here on is not linked to before")
         refused = sum(attempt.refused for attempt in attempts)

@@ -24,7 +24,7 @@ ROBUST_SCALE = 3.0
 UP = np.array([0.0, 0.0, 1.0])
 # iSAM2 relinearises a pose that moved by this much (radians, metres).
 RELINEARISE = 1e-3
-# What a wrong heading comes to in position is reckoned at this distance, metres.
+# What a wrong heading comes to in position is reckoned at this distance at least, metres.
 LEVER = 5.0
 # A loop moves many poses, and the robust weights follow them: so many passes until they settle.
 CLOSING_PASSES = 5
@@ -179,15 +179,19 @@ class GraphOptimiser:
     def drift_from(self, keyframe: int) -> Array:
         """Return variances (N, 2) of rotation and position of all keyframes seen from one.
 
-        Along the most certain chain of edges: never less than the true marginal, and cheap.
+        Along the most certain chain of edges. A wrong heading moves what lies behind it the more,
+        the farther away that is: by the distance of the edge from the keyframe that is asked.
         """
         count = len(self._stamps_ns)
         if count < 2:
             return np.zeros((count, 2))
         first, second = self._ties.ends
+        rotation, position = 1.0 / self._ties.information
+        away = np.linalg.norm(self._poses[first, :3, 3] - self._poses[keyframe, :3, 3], axis=1)
+        lever = np.maximum(away, LEVER)
         chains = [
             coo_array((row, (first, second)), (count, count))
-            for row in 1.0 / self._ties.information
+            for row in (rotation, position + lever**2 * rotation)
         ]
         return np.stack([dijkstra(c.tocsr(), directed=False, indices=keyframe) for c in chains], 1)
 
@@ -264,7 +268,7 @@ class GraphOptimiser:
         self._edges.extend(edges)
         for edge in edges:
             rotation = float(np.trace(edge.covariance[:3, :3])) / 3
-            position = float(np.trace(edge.covariance[3:, 3:])) / 3 + LEVER**2 * rotation
+            position = float(np.trace(edge.covariance[3:, 3:])) / 3
             self._ties.add(edge.first, edge.second, 1.0 / np.array([rotation, position]))
 
     def _solution(self) -> Array:

@@ -58,13 +58,9 @@ class Keyframe:
 
     def emptied(self) -> "Keyframe":
         """Return the same keyframe without its features."""
-        return replace(
-            self,
-            points=self.points[:0],
-            static_probability=self.static_probability[:0],
-            descriptors=self.descriptors[:0],
-            place_descriptor=self.place_descriptor[:0],
-        )
+        names = ("points", "static_probability", "descriptors", "place_descriptor")
+        # Copies, for a view of nothing would keep all of it in memory.
+        return replace(self, **{name: getattr(self, name)[:0].copy() for name in names})
 
     @property
     def sampled_points(self) -> Array:
@@ -199,7 +195,8 @@ class KeyframeMap:
         here = self.poses[kept]
         reach = np.array([self._keyframes[i].looking_distance for i in kept])
         # Asking a few, other ones each time, is as good in the long run as asking all.
-        asked = np.arange(len(self._keyframes) % ASKED_STEP, max(1, len(kept) - LATEST), ASKED_STEP)
+        older = max(1, len(kept) - LATEST)
+        asked = np.arange(len(self._keyframes) % min(ASKED_STEP, older), older, ASKED_STEP)
         away = np.linalg.norm(here[asked, None, :3, 3] - here[None, :, :3, 3], axis=2)
         cosine = np.einsum("ai,bi->ab", here[asked, :3, 0], here[:, :3, 0])
         away = away / reach + np.arccos(np.clip(cosine, -1.0, 1.0))

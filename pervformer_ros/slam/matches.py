@@ -14,6 +14,8 @@ from pervformer_ros.geometry import Array
 DEPTH_FLOOR = 0.002
 # Stands in for the depth noise of a pixel without depth.
 NO_DEPTH_VARIANCE = 1e6
+# What is likelier than this not to move, perception expects to stand still.
+STILL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Matches:
     @property
     def is_still(self) -> NDArray[np.bool_]:
         """Which of them (M,) perception expects to stand still."""
-        return self.static_probability > 0.5
+        return self.static_probability > STILL
 
     def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> "Matches":
         """Return the chosen matches."""

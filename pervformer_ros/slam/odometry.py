@@ -21,6 +21,8 @@ TRANSLATION_FLOOR = 0.002
 MAX_SPEED = 10.0
 MAX_TURN_RATE = 15.0
 JUMP_ALLOWANCE = 0.2
+# Odometry that was away for longer may have started anew from anywhere, seconds.
+LONGEST_GAP = 0.5
 # Odometry that no view has confirmed for this long is believed half as exactly.
 CONFIRMATION_TIME = 1.0
 # Doubt ends there: a slip is over sooner or later and leaves an offset. What contradicts odometry
@@ -68,13 +70,16 @@ class Reading:
 
 
 class Odometer:
-    """Counts the way along odometry's poses; a jump starts a new run, not linked to the last."""
+    """Counts the way along odometry's poses.
+
+    A jump starts a new run, not linked to the last, and so does what comes after a gap.
+    """
 
     def __init__(self, correct: Correction = lambda step, path, yaw: step) -> None:
         self._correct = correct
         self._last: Reading | None = None
         self._stamp_ns = 0
-        self._speed = np.inf  # of the last step, m/s
+        self._speed = np.inf  # that the robot may have had in the last step, m/s
         self._turn_rate = 0.0  # of the last step, rad/s
         self.jumped = False
         self.twitched = False  # the last step turned as no robot turns: a slip may have done it
@@ -93,14 +98,15 @@ class Odometer:
     def read(self, stamp_ns: int, T_odom_base: Array | None) -> Reading | None:
         """Return the reading for this pose, None without one. `jumped` tells of a new run."""
         self.jumped = self.twitched = False
+        seconds = (stamp_ns - self._stamp_ns) * 1e-9
         if T_odom_base is None:
+            self._part |= self._last is not None and seconds > LONGEST_GAP
             return None
         if self._last is None:
             reading = Reading(T_odom_base, T_odom_base, 0.0, 0.0, 0.0, 0.0, 0)
         else:
-            reading = self._go_on(self._last, (stamp_ns - self._stamp_ns) * 1e-9, T_odom_base)
-            self._part = False
-        self._last, self._stamp_ns = reading, stamp_ns
+            reading = self._go_on(self._last, seconds, T_odom_base)
+        self._last, self._stamp_ns, self._part = reading, stamp_ns, False
         return reading
 
     def _go_on(self, last: Reading, seconds: float, T_odom_base: Array) -> Reading:
@@ -108,7 +114,8 @@ class Odometer:
         path, turn = float(np.linalg.norm(step[:3, 3])), se3.rotation_angle(step)
         yaw = float(se3.rotation_vector(step)[2])
         self.jumped = (
-            path > MAX_SPEED * seconds + JUMP_ALLOWANCE
+            self._part
+            or path > MAX_SPEED * seconds + JUMP_ALLOWANCE
             or turn > MAX_TURN_RATE * seconds + JUMP_ALLOWANCE
         )
         sudden = abs(yaw - self._turn_rate * seconds)
@@ -121,7 +128,12 @@ class Odometer:
             driven = self._speed * seconds
             step[:3, 3] *= driven / path
             slip, path = path - driven, driven
-        self._speed = np.inf if self.jumped else path / seconds
+            # It may have sped up meanwhile: what goes on as fast for long enough was driven.
+            self._speed += MAX_ACCELERATION * seconds
+        else:
+            self._speed = path / seconds
+        if self.jumped:
+            self._speed = np.inf
         return Reading(
             T_odom_base,
             se3.normalise(last.T_start_base @ self._correct(step, path, yaw)),
@@ -129,7 +141,7 @@ class Odometer:
             last.turn + turn,
             last.yaw + yaw,
             last.slip + slip,
-            last.run + int(self.jumped or self._part),
+            last.run + int(self.jumped),
         )
 
 

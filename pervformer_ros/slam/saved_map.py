@@ -118,10 +118,12 @@ def _unpack_keyframes(
     tensors: dict[str, NDArray[Any]], cameras: list[CameraModel], stamps_ns: NDArray[np.int64]
 ) -> list[Keyframe]:
     ends = np.cumsum(tensors["features"])[:-1]
+    # Copies, so that a keyframe which is forgotten later gives its memory back.
     points, static, descriptors = (
-        np.split(tensors[name], ends) for name in ("points", "static_probability", "descriptors")
+        [part.copy() for part in np.split(tensors[name], ends)]
+        for name in ("points", "static_probability", "descriptors")
     )
-    places = iter(tensors["place_descriptors"])
+    places = iter(row.copy() for row in tensors["place_descriptors"])
     return [
         Keyframe(
             id=i,

@@ -71,6 +71,17 @@ def test_closures_are_told_from_false_ones_and_returns_are_counted():
     assert judge_closures(once, Trajectory(stamps, poses)).recall is None
 
 
+@pytest.mark.parametrize(("late_ns", "false"), [(3, 1), (9_000_000, 1), (400_000_000, None)])
+def test_closures_are_judged_by_the_nearest_true_pose_or_not_at_all(late_ns, false):
+    poses, stamps = laps()
+    wrong = edge(poses, 1, 41, EdgeKind.LOOP, off=2.0)
+    graph = PoseGraph(np.arange(len(poses)), stamps + late_ns, poses, (wrong,))
+    closures = judge_closures(graph, Trajectory(stamps, poses))
+    assert (closures.accepted, closures.false) == (1, false)
+    nothing = PoseGraph(np.arange(len(poses)), stamps, poses, ())
+    assert judge_closures(nothing, Trajectory(stamps, poses)).false == 0
+
+
 def test_a_robot_that_is_carried_off_is_timed_until_it_knows_its_place():
     poses, stamps = laps()
     # From the 50th pose on it is elsewhere; the camera is covered until the 53rd.
@@ -102,6 +113,16 @@ def test_the_summary_has_the_median_and_the_worst():
     assert worst["loop_recall"] == pytest.approx(0.1)
     assert worst["lost"] is None
     assert [r["mode"] for r in shown([*rows, median])] == ["fused"]
+
+
+def test_who_was_never_found_again_is_not_left_out():
+    found = [2.2, 3.4, None, None, None]
+    rows = [row(i, carried_off=True, found_again_s=x) for i, x in enumerate(found)]
+    for part, median_s, worst_s, never in ((rows[:3], 3.4, None, 1), (rows, None, None, 3)):
+        median, worst = summarise(part)
+        assert (median["found_again_s"], worst["found_again_s"]) == (median_s, worst_s)
+        assert median["never_found"] == worst["never_found"] == never
+    assert summarise([row(0, carried_off=False, found_again_s=None)])[0]["never_found"] == 0
 
 
 @pytest.fixture(scope="module")

@@ -55,5 +55,14 @@ def test_who_was_not_carried_is_not_found_to_be(story):
     assert watch(*story) is None
 
 
+def test_who_drives_on_where_there_is_little_to_see_is_not_suspected_for_ever():
+    watching = AbductionWatch()
+    story = [*[(200, True)] * 10, *[(5, False)] * 45, (200, False), *[(30, False)] * 60]
+    for index, (features, seen) in enumerate(story, 1):
+        path = max(0.0, index - 55) * 0.1
+        assert not watching.observe(view(index, features, path), seen)
+    assert not watching.suspects
+
+
 def test_who_drove_through_the_dark_sees_something_else_after_it():
     assert watch((SEEN, 10), (DARK, 60), (STRANGE, 60), speed=1.0) is None

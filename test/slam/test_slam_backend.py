@@ -355,6 +355,48 @@ def test_an_odometry_restart_is_bridged_by_the_camera(room):
     assert not run.updates[61].warnings
 
 
+def test_odometry_that_starts_anew_after_a_gap_is_not_taken_for_a_drive(room):
+    start = make_transform([6.0, 0, 0], [0, 0, 0, 1])  # where the robot is in odom by then
+    restarted = start @ room.odometry
+    restarted[60:] = invert(room.odometry[60]) @ room.odometry[60:]
+    run = Run(room.truth, restarted, room.features).play(odometry=lambda i: not 40 <= i < 60)
+    assert final_ate(run) < 0.08
+    assert online_ate(run) < 0.08
+    assert "odometry jumped" in run.updates[60].warnings[0]
+
+
+def test_odometry_that_hangs_does_not_spoil_what_it_says_later(room):
+    """The wheels repeat one pose, and then it is dark: they still count all of the way."""
+    hung = room.odometry.copy()
+    hung[20:22] = hung[19]
+    run = replaced(Run(room.truth, hung, room.features), range(40, COUNT), blank).play()
+    gone = invert(run.updates[40].T_map_base) @ run.updates[-1].T_map_base
+    expected = invert(room.odometry[40]) @ room.odometry[-1]
+    assert np.linalg.norm((gone - expected)[:3, 3]) < 0.5
+
+
+def test_what_moves_and_fills_the_view_of_a_lost_robot_makes_no_map(room):
+    def crowd(features):
+        return replace(features, static_probability=np.full(len(features), 0.1, np.float32))
+
+    rng, before = np.random.default_rng(3), make_transform([2.0, 0, 0.6], [0, 0, 0, 1])
+    passing = [
+        Sensor(rng).see(features.stamp_ns, T_BASE_CAMERA, [(Thing.cluster(rng), before)])
+        for features in room.features[60:]
+    ]
+    run = fresh(room, [*room.features[:60], *map(crowd, passing)]).play(odometry=False)
+    assert set(states(run)[60:]) == {TrackingState.LOST}
+    assert not any(update.is_keyframe for update in run.updates[60:])
+
+
+def test_without_history_all_but_the_trajectories_is_the_same(room, driven):
+    backend = SlamBackend(keeps_history=False)
+    for features, T, update in zip(room.features, room.odometry, driven.updates, strict=True):
+        again = backend.update(features, CAMERA, T_BASE_CAMERA, T)
+        np.testing.assert_array_equal(again.T_map_base, update.T_map_base)
+    assert len(backend.trajectory()) == len(backend.online_trajectory()) == 0
+
+
 def test_the_camera_may_change_its_resolution(room):
     half = CAMERA.scaled(CAMERA.width // 2, CAMERA.height // 2)
     backend = SlamBackend()

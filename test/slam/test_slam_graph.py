@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
+from itertools import pairwise
+
 import gtsam
 import numpy as np
 import pytest
@@ -194,6 +196,28 @@ def test_drift_grows_along_the_way_and_shrinks_with_a_loop():
     assert (drift[39] == 0).all()
     graph.close([between(truth, 0, 39, EdgeKind.LOOP, TIGHT)])
     assert (graph.drift_from(39)[0] < 0.05 * drift[0]).all()
+
+
+def test_drift_holds_what_a_wrong_heading_does_over_a_large_loop():
+    """By Monte Carlo: edges err exactly as the graph is told."""
+    side = np.linspace(0, 1, 30, endpoint=False)[:, None]
+    corners = np.array([[0, 0], [60, 0], [60, 40], [0, 40], [0, 0]], float)
+    xy = np.concatenate([a + side * (b - a) for a, b in pairwise(corners)])
+    truth = np.tile(np.eye(4), (len(xy), 1, 1))
+    truth[:, :2, 3] = xy
+    exact = np.diag(np.square([0.004] * 3 + [0.02] * 3))
+    rng, ends = np.random.default_rng(0), []
+    for _ in range(40):
+        T = truth[0]
+        for i in range(1, len(truth)):
+            T = T @ between(truth, i - 1, i, EdgeKind.ODOMETRY, exact, rng).T_first_second
+        ends.append((T - truth[-1])[:3, 3])
+    rms = np.sqrt(np.mean(np.square(ends)))
+    graph = GraphOptimiser()
+    for i, T in enumerate(truth):
+        graph.add(i, T, [between(truth, i - 1, i, EdgeKind.ODOMETRY, exact)] if i else [])
+    told = np.sqrt(graph.drift_from(len(truth) - 1)[0, 1])
+    assert rms < told < 3 * rms
 
 
 def test_where_cholesky_gives_up_the_graph_is_solved_all_the_same(monkeypatch):

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
+import pytest
 from slam_room import CAMERA, T_BASE_CAMERA, make_features, signs
 
 from pervformer_ros.geometry import make_transform
@@ -81,6 +82,19 @@ def test_keyframes_that_the_way_drifted_from_are_not_tied():
 
 def test_an_empty_map_offers_nothing():
     assert ids(KeyframeMap(), facing(0.0), 3) == []
+
+
+def test_what_is_forgotten_is_given_back():
+    emptied = make_keyframe(0, view_of(wall())).emptied()
+    for array in (emptied.points, emptied.static_probability, emptied.descriptors):
+        assert len(array) == 0
+        assert array.base is None, "a view would keep the whole array"
+
+
+@pytest.mark.parametrize("budget", [1, 5, 10, 24])
+def test_any_budget_is_kept_to(budget):
+    keyframes = fill([facing(0.5 * i) for i in range(60)], budget=budget)
+    assert keyframes.remembers.sum() == budget
 
 
 def test_beyond_the_budget_those_forget_that_others_stand_in_for():

@@ -31,17 +31,39 @@ def test_the_way_there_and_back_counts_in_full():
     assert NOISE.of(way)[3, 3] > 0.1**2
 
 
-def test_a_gap_is_bridged_but_a_jump_is_not():
+def test_a_short_gap_is_bridged_but_a_jump_is_not():
     odometer = Odometer()
     first = odometer.read(0, at(0.0))
-    assert odometer.read(SECOND, None) is None
-    after_gap = odometer.read(2 * SECOND, at(1.0))
+    assert odometer.read(SECOND // 5, None) is None
+    after_gap = odometer.read(2 * SECOND // 5, at(1.0))
     assert link(first, after_gap) is not None
     after_jump = odometer.read(3 * SECOND, at(50.0))
     assert odometer.jumped
     assert link(after_gap, after_jump) is None
     assert link(after_jump, odometer.read(4 * SECOND, at(50.5))) is not None
     assert not odometer.jumped
+
+
+def test_after_a_long_gap_odometry_may_have_started_anew():
+    odometer = Odometer()
+    before = odometer.read(0, at(6.0))
+    assert odometer.read(SECOND, None) is None
+    after = odometer.read(2 * SECOND, at(0.0))
+    assert odometer.jumped
+    assert link(before, after) is None
+    assert link(after, odometer.read(3 * SECOND, at(0.5))) is not None
+
+
+def test_images_that_come_late_are_no_gap_of_odometry():
+    odometer = Odometer()
+    first = odometer.read(0, at(0.0))
+    assert link(first, odometer.read(2 * SECOND, at(1.0))) is not None
+
+
+def test_the_first_reading_after_the_robot_was_carried_is_linked_to_the_next():
+    odometer = Odometer()
+    odometer.part()
+    assert link(odometer.read(0, at(0.0)), odometer.read(SECOND, at(0.5))) is not None
 
 
 def test_a_turn_that_no_robot_makes_is_a_jump():
@@ -103,6 +125,14 @@ def test_wheels_that_spin_give_themselves_away():
     assert gone.T_as_it_came[0, 3] == pytest.approx(8 * 0.07 + 0.5)
     assert link(readings[7], readings[-1]).slip == 0
     assert NOISE.of(gone)[3, 3] > 0.43**2
+
+
+def test_odometry_that_hangs_for_a_moment_counts_again_soon_after():
+    odometer, frame = Odometer(), SECOND // 10
+    ways = [0.15 * i if i not in (10, 11) else 0.15 * 9 for i in range(50)]
+    readings = [odometer.read(i * frame, at(x)) for i, x in enumerate(ways)]
+    assert link(readings[20], readings[-1]).slip == 0
+    assert link(readings[0], readings[-1]).T_first_second[0, 3] > ways[-1] - 0.6
 
 
 @settings(max_examples=40, deadline=None)

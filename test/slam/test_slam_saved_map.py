@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from slam_room import CAMERA, FRAME_NS, T_BASE_CAMERA, Run
 
@@ -69,12 +70,20 @@ def test_a_robot_that_wakes_up_anywhere_finds_itself_in_its_map(room, saved):
     frames = range(WOKE, len(room.features))
     errors, states = wake_up(backend, room, frames)
     assert errors[0] > 1.0, "nobody has told it where it is"
+    update = backend.update(
+        replace(room.features[-1], stamp_ns=(len(frames) + 1) * FRAME_NS),
+        CAMERA,
+        T_BASE_CAMERA,
+        invert(room.odometry[WOKE]) @ room.odometry[-1],
+    )
+    assert not update.warnings
+    assert np.sqrt(update.covariance[0, 0]) < 0.2
     assert max(errors[-30:]) < 0.15
     assert set(states[1:]) <= {TrackingState.VISUAL, TrackingState.ODOMETRY}
     assert {e.kind for e in backend.graph().edges} >= {EdgeKind.GAP, EdgeKind.LOOP}
     for trajectory in (backend.trajectory(), backend.online_trajectory()):
-        assert len(trajectory) == len(frames), "of this day alone"
-    final = backend.trajectory().poses
+        assert len(trajectory) == len(frames) + 1, "of this day alone"
+    final = backend.trajectory().poses[:-1]
     start = room.odometry[0] @ invert(room.truth[0])
     away = np.linalg.norm((final - start @ room.truth[WOKE:])[:, :3, 3], axis=1)
     assert away.max() < 0.2, "the first frames too, once it knows"
@@ -85,7 +94,9 @@ def test_in_an_unknown_place_the_map_grows_apart_and_stays_as_it_was(room, saved
     backend = SlamBackend()
     backend.resume_map(saved)
     for i, features in enumerate(strange.features):
-        backend.update(features, CAMERA, T_BASE_CAMERA, strange.odometry[i])
+        update = backend.update(features, CAMERA, T_BASE_CAMERA, strange.odometry[i])
+        assert "until it recognises a place" in update.warnings[0]
+        assert np.sqrt(update.covariance[0, 0]) > 20.0
     assert not any(e.kind is EdgeKind.LOOP for e in backend.graph().edges)
     before = yesterday.backend.graph().poses
     np.testing.assert_allclose(backend.graph().poses[: len(before)], before, atol=0.01)
@@ -119,9 +130,18 @@ def _lacking(path):
     save_file({k: v for k, v in tensors.items() if k != "points"}, path, header)
 
 
+def _unsolvable(path):
+    tensors = load_file(path)
+    tensors["edge_covariance"] = np.full_like(tensors["edge_covariance"], np.nan)
+    with safe_open(path, "numpy") as file:
+        header = file.metadata()
+    save_file(tensors, path, header)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (_unsolvable, "no map that can be solved"),
         (_missing, "cannot read"),
         (_cut, "damaged"),
         (_of_something_else, "damaged"),

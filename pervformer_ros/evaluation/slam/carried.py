@@ -4,7 +4,7 @@
 
 import numpy as np
 
-from pervformer_ros.evaluation.drift import align
+from pervformer_ros.evaluation.drift import align, poses_at
 from pervformer_ros.evaluation.slam.closures import is_wrong
 from pervformer_ros.frame import NANOSECONDS, Frame
 from pervformer_ros.geometry import Trajectory, invert
@@ -47,10 +47,12 @@ def found_again_s(truth: Trajectory, online: Trajectory, seeing: list[int]) -> f
         return None
     before = Trajectory(online.stamps_ns[:first], online.poses[:first])
     T_truth_map = align(truth, before).poses[0] @ invert(before.poses[0])
-    known = dict(zip(truth.stamps_ns.tolist(), truth.poses, strict=True))
-    for stamp, T in zip(online.stamps_ns[first:].tolist(), online.poses[first:], strict=True):
-        if stamp < uncovered or stamp not in known:
+    later = online.stamps_ns[first:]
+    for stamp, T, T_true in zip(
+        later.tolist(), online.poses[first:], poses_at(truth, later), strict=True
+    ):
+        if stamp < uncovered or T_true is None:
             continue
-        if not is_wrong(invert(known[stamp]) @ T_truth_map @ T):
+        if not is_wrong(invert(T_true) @ T_truth_map @ T):
             return float((stamp - uncovered) / NANOSECONDS)
     return None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pervformer_ros.evaluation.drift import poses_at
 from pervformer_ros.geometry import Array, Trajectory, invert, rotation_angle
 from pervformer_ros.slam import EdgeKind, PoseGraph
 
@@ -17,28 +18,28 @@ NEAR, LIKE, FAR = 1.0, np.radians(20.0), 8.0
 
 @dataclass(frozen=True, slots=True)
 class Closures:
-    """accepted, false: counts; recall: part of the returns that are tied to an older visit."""
+    """accepted, false: counts; recall: part of the returns that are tied to an older visit.
+
+    None where the truth tells of none.
+    """
 
     accepted: int
-    false: int
+    false: int | None
     recall: float | None
 
 
 def judge_closures(graph: PoseGraph, truth: Trajectory) -> Closures:
     """Compare a graph's edges with the true poses; recall is None where nothing returns."""
-    known = dict(zip(truth.stamps_ns.tolist(), truth.poses, strict=True))
-    poses = [known.get(stamp) for stamp in graph.stamps_ns.tolist()]
+    poses = poses_at(truth, graph.stamps_ns)
     loops = [edge for edge in graph.edges if edge.kind is EdgeKind.LOOP]
-    false = sum(
-        _is_false(poses[edge.first], poses[edge.second], edge.T_first_second) for edge in loops
-    )
+    errors = [
+        invert(invert(T_first) @ T_second) @ edge.T_first_second
+        for edge in loops
+        if (T_first := poses[edge.first]) is not None
+        and (T_second := poses[edge.second]) is not None
+    ]
+    false = sum(map(is_wrong, errors)) if errors or not loops else None
     return Closures(len(loops), false, _recall(graph, poses))
-
-
-def _is_false(T_first: Array | None, T_second: Array | None, T_first_second: Array) -> bool:
-    if T_first is None or T_second is None:
-        return False
-    return is_wrong(invert(invert(T_first) @ T_second) @ T_first_second)
 
 
 def is_wrong(error: Array) -> bool:

@@ -109,16 +109,26 @@ def shown(rows: Sequence[Row]) -> list[Row]:
 def _summary(about: tuple[object, ...], group: Sequence[Row], statistic: str) -> Row:
     row: dict[str, Any] = dict(zip(ABOUT, about, strict=True))
     row |= {"seed": None, "statistic": statistic, "runs": len(group)}
-    return row | {key: _of(group, key, statistic) for key in (*FIGURES, *MORE_IS_BETTER)}
+    row |= {key: _of(group, key, statistic) for key in (*FIGURES, *MORE_IS_BETTER)}
+    return row | {"never_found": sum(_is_never_found(one) for one in group)}
+
+
+def _is_never_found(row: Row) -> bool:
+    return bool(row.get("carried_off")) and row.get("found_again_s") is None
 
 
 def _of(group: Sequence[Row], key: str, statistic: str) -> float | None:
+    """Return the median or worst of what rows have, None where none has any, or it is endless."""
     values = [float(value) for row in group if (value := row.get(key)) is not None]
+    if key == "found_again_s":
+        values += [np.inf for row in group if _is_never_found(row)]
     if not values:
         return None
     if statistic == "median":
-        return float(np.median(values))
-    return min(values) if key in MORE_IS_BETTER else max(values)
+        value = float(np.median(values))
+    else:
+        value = min(values) if key in MORE_IS_BETTER else max(values)
+    return value if np.isfinite(value) else None
 
 
 def _name(recording: Recording) -> str:
