@@ -6,6 +6,10 @@ Time is the stamps' own: nothing here reads a clock, so that a live stream and a
 paired alike. An image waits until depth and odometry have come as far as its stamp, so that what
 belongs to it does not depend on which stream was faster. Once the streams have moved on by
 `max_wait_s` since it came, it goes on with what there is.
+
+An image whose stamp jumps, back or far ahead, waits until another stream or a second image says
+that time has jumped; then everything before is forgotten, if it was back. One that stays alone is
+dropped.
 """
 
 from collections import deque
@@ -29,6 +33,7 @@ class AssemblyConfig:
     max_wait_s: float = 0.15
     max_odometry_gap_s: float = 0.5
     jump_back_s: float = 0.5
+    jump_ahead_s: float = 10.0
     capacity: int = 30
 
 
@@ -110,7 +115,9 @@ class FrameAssembler(Generic[Colour, Depth]):
         self._tolerance_ns = int(self.config.tolerance_s * NANOSECONDS)
         self._max_wait_ns = int(self.config.max_wait_s * NANOSECONDS)
         self._jump_back_ns = int(self.config.jump_back_s * NANOSECONDS)
+        self._jump_ahead_ns = int(self.config.jump_ahead_s * NANOSECONDS)
         self._reset_pending = False
+        self._stray: tuple[int, Colour] | None = None  # the last image, if its stamp jumps
         # Images with their stamps and the time at which each came.
         self._colour: deque[tuple[int, int, Colour]] = deque()
         self._depth: deque[tuple[int, Depth]] = deque(maxlen=self.config.capacity)
@@ -120,6 +127,20 @@ class FrameAssembler(Generic[Colour, Depth]):
 
     def add_colour(self, stamp_ns: int, colour: Colour) -> list[Bundle[Colour, Depth]]:
         """Take a colour image (or whatever the bundle is to be built around)."""
+        bundles: list[Bundle[Colour, Depth]] = []
+        if self._stray is not None:
+            again = abs(stamp_ns - self._stray[0]) < self._jump_ahead_ns
+            if again and self._jumps(stamp_ns):
+                bundles = self._adopt_stray()
+            else:
+                self._drop_stray()
+        others = (self._last_depth_ns, self.odometry.newest_ns)
+        if self._jumps(stamp_ns) and not any(self._has_jumped_to(stamp_ns, ns) for ns in others):
+            self._stray = stamp_ns, colour
+            return bundles
+        return bundles + self._take_colour(stamp_ns, colour)
+
+    def _take_colour(self, stamp_ns: int, colour: Colour) -> list[Bundle[Colour, Depth]]:
         last = self._last_colour_ns
         if last is not None and stamp_ns <= last:
             if last - stamp_ns < self._jump_back_ns:
@@ -147,8 +168,7 @@ class FrameAssembler(Generic[Colour, Depth]):
             self._depth.clear()
         self._last_depth_ns = stamp_ns
         self._depth.append((stamp_ns, depth))
-        self._advance(stamp_ns)
-        return self._ready()
+        return self._follow(stamp_ns)
 
     def add_odometry(self, stamp_ns: int, T_odom_base: Array) -> list[Bundle[Colour, Depth]]:
         """Take a pose of base_link in odom."""
@@ -160,12 +180,45 @@ class FrameAssembler(Generic[Colour, Depth]):
             self._out_of_order("odometry", stamp_ns, newest)
             return []
         self.odometry.add(stamp_ns, T_odom_base)
-        self._advance(stamp_ns)
-        return self._ready()
+        return self._follow(stamp_ns)
 
     def flush(self) -> list[Bundle[Colour, Depth]]:
         """Return what still waits, with what there is for it; for the end of a recording."""
+        self._drop_stray()
         self._now_ns += self._max_wait_ns + 1
+        return self._ready()
+
+    def _jumps(self, stamp_ns: int) -> bool:
+        """Tell whether an image's stamp is far from the last one's, back or ahead."""
+        last = self._last_colour_ns
+        if last is None:
+            return False
+        return not last - self._jump_back_ns < stamp_ns < last + self._jump_ahead_ns
+
+    def _has_jumped_to(self, stamp_ns: int, other_ns: int | None) -> bool:
+        """Tell whether another stream is where an image's stamp has jumped to."""
+        if other_ns is None or self._last_colour_ns is None:
+            return False
+        apart = abs(other_ns - stamp_ns)
+        near = max(self._jump_back_ns, self._max_wait_ns)
+        return apart <= near and apart < abs(other_ns - self._last_colour_ns)
+
+    def _adopt_stray(self) -> list[Bundle[Colour, Depth]]:
+        """Take the image that waits: time has jumped to where it is."""
+        assert self._stray is not None
+        image, self._stray = self._stray, None
+        return self._take_colour(*image)
+
+    def _drop_stray(self) -> None:
+        if self._stray is not None and self._last_colour_ns is not None:
+            self._out_of_order("colour", self._stray[0], self._last_colour_ns)
+        self._stray = None
+
+    def _follow(self, stamp_ns: int) -> list[Bundle[Colour, Depth]]:
+        """Return what is ready once another stream has come to a stamp."""
+        if self._stray is not None and self._has_jumped_to(self._stray[0], stamp_ns):
+            return self._adopt_stray()
+        self._advance(stamp_ns)
         return self._ready()
 
     def _start_anew(self, stamp_ns: int) -> None:

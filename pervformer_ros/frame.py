@@ -30,6 +30,7 @@ class Fault(str, Enum):
     SIZE_MISMATCH = "size_mismatch"
     INVALID_DEPTH = "invalid_depth"
     DEPTH_MISSING = "depth_missing"
+    DEPTH_NOT_ALIGNED = "depth_not_aligned"
     NO_CAMERA_INFO = "no_camera_info"
     INVALID_CAMERA_INFO = "invalid_camera_info"
     NO_EXTRINSICS = "no_extrinsics"

@@ -28,6 +28,8 @@ from pervformer_ros.geometry import Array, invert, make_transform
 MessageBundle: TypeAlias = Bundle[Any, Any]
 
 FISHEYE_MODELS = ("equidistant", "fisheye")
+# Two frames are one if nothing moves by more than this between them (metres, and sines of angles).
+SAME_FRAME = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +168,25 @@ class Intake:
             "T_odom_base": bundle.T_odom_base,
             "frame_id": frame_id,
         }
+        self._check_alignment(bundle.depth, frame_id)
         try:
             return Frame(depth=self._decode_depth(bundle.depth), **parts)
         except InputError as error:
             frame = Frame(depth=None, **parts)
             self.faults.add(error.fault, str(error))
             return frame
+
+    def _check_alignment(self, depth: Any, frame_id: str) -> None:
+        """Count depth that is of another frame than colour: its pixels are those of another eye."""
+        if depth is None or depth.header.frame_id in ("", frame_id):
+            return
+        T = self.transforms.lookup(frame_id, depth.header.frame_id)
+        if T is None or not np.allclose(T, np.eye(4), atol=SAME_FRAME):
+            self.faults.add(
+                Fault.DEPTH_NOT_ALIGNED,
+                f"depth is of frame '{depth.header.frame_id}', colour of '{frame_id}': publish "
+                "depth that is aligned (registered) to colour",
+            )
 
     def _decode_depth(self, message: Any) -> NDArray[np.float32] | None:
         return None if message is None else decode_depth(message)

@@ -15,8 +15,13 @@ from std_msgs.msg import Header
 
 from pervformer_ros.features import FeatureSet
 from pervformer_ros.frame import NANOSECONDS
-from pervformer_ros.geometry import Array, quaternion
+from pervformer_ros.geometry import Array, make_rotation, quaternion
 from pervformer_ros.memory import Event, ObjectState, WorldObject
+
+# Radians: how exactly things are known to stand upright, and which way those lie that are longer
+# than wide by this factor.
+TILT_SIGMA, HEADING_SIGMA = 0.05, 0.35
+OBLONG = 1.2
 
 
 def time_message(stamp_ns: int) -> Time:
@@ -156,11 +161,15 @@ def object_message(thing: WorldObject) -> TrackedObject:
     if thing.state is ObjectState.VISIBLE:
         x, y, width, height = (max(0, round(float(v))) for v in thing.box)
         message.roi = RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)
-    message.pose.pose = position_message(thing.position)
+    T = make_rotation((0.0, 0.0, thing.heading))
+    T[:3, 3] = thing.position
+    message.pose.pose = pose_message(T)
+    # Of what is as wide as it is long nobody knows which way it faces.
+    length, width = thing.size[:2]
+    turned = HEADING_SIGMA if length > OBLONG * width else np.pi
     covariance = np.zeros((6, 6))
     covariance[:3, :3] = thing.covariance[:3, :3]
-    # Nothing is known of its orientation.
-    covariance[3:, 3:] = np.pi**2 * np.eye(3)
+    covariance[3:, 3:] = np.diag(np.square([TILT_SIGMA, TILT_SIGMA, turned]))
     message.pose.covariance = covariance.ravel()
     return message
 

@@ -5,8 +5,11 @@
 from typing import Any
 
 from pervformer_ros.bags.intake import Intake, stamp_of
-from pervformer_ros.frame import Fault, FaultLog
+from pervformer_ros.frame import NANOSECONDS, Fault, FaultLog
 from pervformer_ros.geometry import Array, invert
+
+# Seconds of stamps after which a SLAM that was not heard again is taken to be silent.
+FRESH_S = 3.0
 
 
 class SlamCorrection:
@@ -19,6 +22,7 @@ class SlamCorrection:
     def __init__(self, intake: Intake, faults: FaultLog):
         self._intake, self._faults = intake, faults
         self._latest: Array | None = None
+        self._heard_ns: int | None = None
 
     @property
     def T_map_odom(self) -> Array | None:  # noqa: N802
@@ -27,7 +31,11 @@ class SlamCorrection:
 
     def forget(self) -> None:
         """Forget it: time has gone back, and SLAM's map starts anew."""
-        self._latest = None
+        self._latest = self._heard_ns = None
+
+    def is_fresh(self, stamp_ns: int) -> bool:
+        """Return whether SLAM has been heard lately, at the time of a stamp."""
+        return self._heard_ns is not None and stamp_ns - self._heard_ns < FRESH_S * NANOSECONDS
 
     def hear(self, message: Any) -> None:
         """Take an Odometry message from map to the base, or to a frame fixed to it.
@@ -46,4 +54,4 @@ class SlamCorrection:
                 Fault.ODOMETRY_GAP, f"no odometry at the stamp {stamp_ns} of slam/odometry"
             )
             return
-        self._latest = T_map_base @ invert(T_odom_base)
+        self._latest, self._heard_ns = T_map_base @ invert(T_odom_base), stamp_ns

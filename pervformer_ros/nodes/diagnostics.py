@@ -13,7 +13,12 @@ from rclpy.node import Node
 from pervformer_ros.frame import Fault, FaultLog
 
 LOG_PERIOD_S = 5.0
-OK, WARN, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.STALE
+OK, WARN, ERROR, STALE = (
+    DiagnosticStatus.OK,
+    DiagnosticStatus.WARN,
+    DiagnosticStatus.ERROR,
+    DiagnosticStatus.STALE,
+)
 
 
 class FaultReporter:

@@ -21,7 +21,7 @@ from tf2_msgs.msg import TFMessage
 
 from pervformer_ros.bags.intake import Intake, IntakeConfig, MessageBundle
 from pervformer_ros.frame import Fault, FaultLog, InputError
-from pervformer_ros.nodes import parameters
+from pervformer_ros.nodes import conversions, parameters
 from pervformer_ros.nodes.diagnostics import FaultReporter, array
 from pervformer_ros.nodes.parameters import Spec
 from pervformer_ros.worker import LatestWorker
@@ -38,6 +38,7 @@ NEWEST_LATCHED = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
 DIAGNOSTICS_PERIOD_S = 1.0
+REFUSAL = "cannot configure"
 
 
 class StreamNode(LifecycleNode):
@@ -55,6 +56,8 @@ class StreamNode(LifecycleNode):
         self._configured = False
         self._inputs: list[Any] = []
         self._worker: LatestWorker[MessageBundle] | None = None
+        self._timer: Any = None
+        self.offered = 0  # bundles since it was activated
 
     # What a subclass provides ---------------------------------------------------------------
 
@@ -87,7 +90,7 @@ class StreamNode(LifecycleNode):
             self.intake_config: IntakeConfig = parameters.intake_config(self.given)
             self.open(self.given)
         except Exception as error:  # of a file, of torch, of a value: all are for the user
-            self.get_logger().error(f"cannot configure: {error}")
+            self.get_logger().error(f"{REFUSAL}: {error}")
             return TransitionCallbackReturn.FAILURE
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._configured = True
@@ -96,6 +99,16 @@ class StreamNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start working."""
         super().on_activate(state)
+        try:
+            self._start()
+        except Exception as error:  # rclpy would swallow it
+            self.get_logger().error(f"cannot activate: {error}")
+            self.on_deactivate(state)
+            return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+    def _start(self) -> None:
+        self.offered = 0
         self.faults = FaultLog()
         self.reporter = FaultReporter(self, self.faults)
         self.intake = Intake(self.intake_config, self.faults)
@@ -115,7 +128,6 @@ class StreamNode(LifecycleNode):
         self._timer = self.create_timer(
             DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady
         )
-        return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop working and unsubscribe; what is remembered stays."""
@@ -124,6 +136,12 @@ class StreamNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of model, publishers and services."""
+        self._close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of everything, so that it can be configured anew."""
+        self.stop()
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
@@ -158,6 +176,7 @@ class StreamNode(LifecycleNode):
         def callback(message: Any) -> None:
             for bundle in take(message):
                 if self._worker is not None:
+                    self.offered += 1
                     self._worker.offer(bundle)
 
         return callback
@@ -169,7 +188,17 @@ class StreamNode(LifecycleNode):
                 Fault.INVALID_ODOMETRY,
                 f"odometry is in frame '{frame}', odom_frame is '{expected}': set odom_frame",
             )
-        return self.intake.on_odometry(message)
+        ready = self.intake.on_odometry(message)
+        self.on_odometry_taken(conversions.nanoseconds(message.header.stamp))
+        return ready
+
+    def on_odometry_taken(self, stamp_ns: int) -> None:
+        """Do what is to be done with every odometry message; nothing here."""
+
+    @property
+    def qualified_name(self) -> str:
+        """The node's name with its namespace: /diagnostics is one topic for all robots."""
+        return str(self.get_fully_qualified_name()).lstrip("/")
 
     @property
     def dropped(self) -> int:
@@ -194,7 +223,9 @@ class StreamNode(LifecycleNode):
             return
         self._worker.stop()
         self._worker = None
-        self.destroy_timer(self._timer)
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+            self._timer = None
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs = []

@@ -35,6 +35,7 @@ from pervformer_ros.evaluation.replay import MEGABYTE, THUMBNAILS, FrameRecord, 
 from pervformer_ros.features import FeatureSet
 from pervformer_ros.geometry import Array, Trajectory
 from pervformer_ros.nodes import conversions
+from pervformer_ros.nodes.lifecycle import REFUSAL
 
 START_TIMEOUT_S = 90.0
 # Once the player has left and nothing new was heard for so long, the run is over.
@@ -150,12 +151,13 @@ def run_live(
             ]
             listener = Listener()
             camera_info = bag.topic("camera_info") or ""
-            _wait(listener, nodes, lambda: listener.nodes_are_listening(camera_info))
+            logs = [log_folder / f"{name}.log" for name in ("perception", "slam")]
+            _wait(listener, nodes, logs, lambda: listener.nodes_are_listening(camera_info))
             memory = psutil.Process(nodes[0].pid).memory_info
             rss_mb = [memory().rss / MEGABYTE]
             inputs = [TF_STATIC, *(t for t in map(bag.topic, INPUTS) if t)]
-            rate = str(options.rate)
-            player = start("bag_player", str(reader.path), "--rate", rate, "--wait-for", *inputs)
+            told = ["--rate", str(options.rate), "--topics", *inputs, "--wait-for", *inputs]
+            player = start("bag_player", str(reader.path), *told)
             for _ in _until_silent(listener, nodes, player):
                 progress(len(listener.online), bag.image_count)
             rss_mb.append(memory().rss / MEGABYTE)
@@ -226,14 +228,25 @@ def _process(
 
 
 def _wait(
-    listener: Listener, nodes: list["subprocess.Popen[bytes]"], ready: Callable[[], bool]
+    listener: Listener,
+    nodes: list["subprocess.Popen[bytes]"],
+    logs: list[Path],
+    ready: Callable[[], bool],
 ) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while not ready():
         _check_alive(nodes)
+        if refusal := _refusal(logs):
+            raise LiveError(refusal)
         if time.monotonic() > deadline:
             raise LiveError(f"the nodes were not ready within {START_TIMEOUT_S:.0f} s; {LOGS}")
         rclpy.spin_once(listener, timeout_sec=0.1)
+
+
+def _refusal(logs: list[Path]) -> str | None:
+    """Return why a node refused to be configured: it stays, and waits for a better try."""
+    lines = (line for log in logs for line in log.read_text("utf-8", "replace").splitlines())
+    return next((line[line.index(REFUSAL) :] for line in lines if REFUSAL in line), None)
 
 
 def _until_silent(

@@ -18,7 +18,7 @@ from pervformer_ros.geometry import make_transform
 
 @dataclass(frozen=True)
 class Spec:
-    """One parameter: its default gives the type; `limits` are inclusive."""
+    """One parameter: its default gives the type, but for an empty list; `limits` are inclusive."""
 
     name: str
     default: Any
@@ -37,8 +37,8 @@ COMMON = (
     Spec("map_frame", "map", "Frame of the corrected pose (REP-105)."),
     Spec(
         "camera_extrinsics",
-        Parameter.Type.DOUBLE_ARRAY,
-        "Optical frame in base_frame: x y z [m] qx qy qz qw; where unset, /tf_static gives it.",
+        [],
+        "Optical frame in base_frame: x y z [m] qx qy qz qw; where empty, /tf_static gives it.",
     ),
     Spec("rectified", False, "Images are rectified: use P of camera_info instead of K and D."),
     Spec("use_odometry", True, "Wait for odometry around each image; false: work without any."),
@@ -75,8 +75,8 @@ PERCEPTION = (
     Spec("paths", "", "YAML file of corridors to watch, in map_frame; empty: none."),
     Spec(
         "path_topics",
-        Parameter.Type.STRING_ARRAY,
-        "Names of corridors that come as nav_msgs/Path on ~/paths/NAME; unset: none.",
+        [],
+        "Names of corridors that come as nav_msgs/Path on ~/paths/NAME; empty: none.",
     ),
     Spec("path_half_width", 0.45, "Half the width of those corridors [m].", (0.05, 5.0)),
     Spec("use_depth", True, "Wait for the depth image of each colour image; false: colour alone."),
@@ -92,7 +92,13 @@ PERCEPTION = (
 
 SLAM = (
     *COMMON,
-    Spec("publish_tf", True, "Publish map -> odom on /tf, where tf2_ros is installed."),
+    Spec("publish_tf", True, "Publish map -> odom on /tf with odometry."),
+    Spec(
+        "transform_tolerance",
+        0.1,
+        "How far ahead of odometry map -> odom is stamped, so that it is known now [s].",
+        (0.0, 2.0),
+    ),
     Spec("map_file", "", "Saved map to resume in; empty: a new one."),
 )
 
@@ -101,6 +107,8 @@ def declare(node: Node, specs: Iterable[Spec]) -> None:
     """Declare parameters; rclpy refuses a value out of range and says which range."""
     for spec in specs:
         descriptor = ParameterDescriptor(description=_describe(spec))
+        # rclpy takes an empty list for bytes, and refuses to tell of what has no value at all.
+        descriptor.dynamic_typing = spec.default == []
         if spec.limits and isinstance(spec.default, float):
             low, high = spec.limits
             descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
@@ -113,7 +121,7 @@ def declare(node: Node, specs: Iterable[Spec]) -> None:
 
 
 def values(node: Node, specs: Iterable[Spec]) -> dict[str, Any]:
-    """Return the present values by name, None for one that is not set.
+    """Return the present values by name.
 
     Raises:
         ValueError: if a text is not one of its choices.
@@ -133,14 +141,12 @@ def intake_config(given: dict[str, Any]) -> IntakeConfig:
     Raises:
         ValueError: if camera_extrinsics is no pose.
     """
-    extrinsics = given["camera_extrinsics"]
-    if extrinsics is not None and len(extrinsics) != 7:
+    extrinsics = list(given["camera_extrinsics"])
+    if extrinsics and len(extrinsics) != 7:
         raise ValueError(f"camera_extrinsics has {len(extrinsics)} numbers: give x y z qx qy qz qw")
     return IntakeConfig(
         base_frame=given["base_frame"],
-        T_base_camera=(
-            None if extrinsics is None else make_transform(extrinsics[:3], extrinsics[3:])
-        ),
+        T_base_camera=(make_transform(extrinsics[:3], extrinsics[3:]) if extrinsics else None),
         rectified=given["rectified"],
         assembly=AssemblyConfig(
             expect_depth=given.get("use_depth", False),

@@ -21,6 +21,7 @@ from pervformer_msgs.msg import (
     WorkingMemoryStatus,
 )
 from pervformer_msgs.srv import LoadMemory, QueryMemory, SaveMemory
+from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
@@ -34,7 +35,7 @@ from pervformer_ros.memory import ObjectState, SnapshotError, read_corridors, re
 from pervformer_ros.nodes import conversions, parameters
 from pervformer_ros.nodes.correction import SlamCorrection
 from pervformer_ros.nodes.corridors import corridor_of
-from pervformer_ros.nodes.diagnostics import OK, STALE, WARN, status
+from pervformer_ros.nodes.diagnostics import ERROR, OK, STALE, WARN, status
 from pervformer_ros.nodes.edges import EdgeRelay, Nav2RouteServer
 from pervformer_ros.nodes.lifecycle import (
     LATCHED,
@@ -67,6 +68,8 @@ class PerceptionNode(StreamNode):
 
     def open(self, given: dict[str, Any]) -> None:
         """Load the model, create publishers and services."""
+        for name in given["path_topics"]:
+            validate_topic_name(path_topic(name))
         if given["threads"]:
             torch.set_num_threads(given["threads"])
         self.pipeline = Pipeline(
@@ -134,23 +137,27 @@ class PerceptionNode(StreamNode):
             on_depth = self.offering(self.intake.on_depth)
             subscriptions.append(self.create_subscription(kind, topic, on_depth, SENSOR_DATA))
         self._correction = SlamCorrection(self.intake, self.faults)
+        self._stamp_ns: int | None = None
+        self._offered_before = 0
         if given["follow_slam"] and given["use_odometry"]:
             hear = self._correction.hear
             subscriptions.append(
                 self.create_subscription(Odometry, "slam/odometry", hear, SENSOR_DATA)
             )
-        for name in given["path_topics"] or ():
+        for name in given["path_topics"]:
             take = partial(self._on_path, name)
             subscriptions += [
-                self.create_subscription(PathMessage, f"~/paths/{name}", take, quality)
+                self.create_subscription(PathMessage, path_topic(name), take, quality)
                 for quality in (NEWEST, NEWEST_LATCHED)
             ]
         return subscriptions
 
     def work(self, bundle: MessageBundle) -> None:
         """Run the line on one frame and publish."""
-        if bundle.reset:
+        # The bundle that says so may have been dropped: the stamps tell as well.
+        if bundle.reset or (self._stamp_ns is not None and bundle.stamp_ns < self._stamp_ns):
             self._correction.forget()
+        self._stamp_ns = bundle.stamp_ns
         frame = self.intake.build(bundle)
         with self._line:
             if (T_map_odom := self._correction.T_map_odom) is not None:
@@ -234,10 +241,14 @@ class PerceptionNode(StreamNode):
         """Report input, model and throughput."""
         latencies = list(self._latency_ms)
         self._latency_ms.clear()
-        name = self.get_name()
+        name = self.qualified_name
         frames = len(latencies)
+        came, self._offered_before = self.offered - self._offered_before, self.offered
         if recent:
-            said = WARN, "bad input: " + ", ".join(f.value for f in recent)
+            words = ", ".join(f.value for f in recent)
+            said = (WARN, f"bad input: {words}") if frames else (ERROR, f"no image works: {words}")
+        elif not frames and came:
+            said = WARN, "images come faster than one is worked on: a second was not enough"
         elif not frames:
             said = STALE, "no images: is the camera publishing, with matching topic and transport?"
         else:
@@ -276,7 +287,7 @@ class PerceptionNode(StreamNode):
             "correction_m": f"{np.linalg.norm(T[:3, 3]):.3f}",
             "correction_deg": f"{np.degrees(rotation_angle(T)):.2f}",
         }
-        heard = self._correction.T_map_odom is not None
+        heard = self._stamp_ns is not None and self._correction.is_fresh(self._stamp_ns)
         return ("corrected by SLAM" if heard else "by odometry alone"), values
 
     # Services -------------------------------------------------------------------------------
@@ -328,6 +339,11 @@ class PerceptionNode(StreamNode):
         odom = self.given["odom_frame"]
         response.events = [conversions.event_message(e, odom) for e in events]
         return response
+
+
+def path_topic(name: str) -> str:
+    """Return the topic on which the corridor of a name comes."""
+    return f"~/paths/{name}"
 
 
 def main(args: list[str] | None = None) -> None:

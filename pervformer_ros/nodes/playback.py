@@ -101,7 +101,7 @@ class Playback(Node):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every player takes on its command line."""
-    parser.add_argument("--rate", type=float, default=1.0, help="how many times as fast")
+    parser.add_argument("--rate", type=_positive, default=1.0, help="how many times as fast")
     parser.add_argument(
         "--wait-for",
         nargs="*",
@@ -110,3 +110,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start once these are subscribed to",
     )
     parser.add_argument("--timeout", type=float, default=60.0, help="longest wait for it [s]")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no rate: give a number above 0")
+    return value

@@ -3,6 +3,7 @@
 """The SLAM node: features and odometry in; a corrected pose, path and graph out."""
 
 import threading
+import time
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -12,16 +13,17 @@ from geometry_msgs.msg import Point, PoseStamped, TransformStamped
 from nav_msgs.msg import Odometry, Path
 from pervformer_msgs.msg import FeatureArray
 from pervformer_msgs.srv import LoadMemory, SaveMemory
+from rclpy.clock import Clock, ClockType
 from std_msgs.msg import ColorRGBA
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
 from pervformer_ros.bags.intake import MessageBundle
-from pervformer_ros.frame import Fault, InputError
+from pervformer_ros.frame import NANOSECONDS, Fault, InputError
 from pervformer_ros.geometry import Array
 from pervformer_ros.nodes import conversions, parameters
-from pervformer_ros.nodes.diagnostics import OK, STALE, WARN, status
-from pervformer_ros.nodes.lifecycle import LATCHED, SENSOR_DATA, StreamNode, run
+from pervformer_ros.nodes.diagnostics import ERROR, OK, STALE, WARN, status
+from pervformer_ros.nodes.lifecycle import NEWEST_LATCHED, SENSOR_DATA, StreamNode, run
 from pervformer_ros.slam import (
     EdgeKind,
     MapError,
@@ -38,6 +40,11 @@ EDGE_COLOURS = {
     EdgeKind.GAP: ColorRGBA(r=0.9, g=0.7, b=0.1, a=1.0),
 }
 KEYFRAME_COLOUR = ColorRGBA(r=0.1, g=0.8, b=0.3, a=1.0)
+# Seconds between two looks at whether the map has changed; and what it takes to publish a large one
+# may be this part of the time.
+MAP_PERIOD_S, MAP_SHARE = 1.0, 0.05
+# Stamps of map -> odom are so far apart at least, nanoseconds.
+TF_STEP_NS = 20_000_000
 
 
 class SlamNode(StreamNode):
@@ -52,7 +59,7 @@ class SlamNode(StreamNode):
 
     def open(self, given: dict[str, Any]) -> None:
         """Create the back end, the publishers and services."""
-        self.backend = SlamBackend()
+        self.backend = SlamBackend(keeps_history=False)
         self._map_file = given["map_file"]
         self._begin()
         self._map_services = [
@@ -60,10 +67,14 @@ class SlamNode(StreamNode):
             self.create_service(LoadMemory, "~/load_map", self._on_load_map),
         ]
         self._odometry = self.create_lifecycle_publisher(Odometry, "slam/odometry", 10)
-        self._path = self.create_lifecycle_publisher(Path, "slam/path", LATCHED)
-        self._graph = self.create_lifecycle_publisher(MarkerArray, "slam/graph", LATCHED)
+        self._path = self.create_lifecycle_publisher(Path, "slam/path", NEWEST_LATCHED)
+        self._graph = self.create_lifecycle_publisher(MarkerArray, "slam/graph", NEWEST_LATCHED)
         self._tf = self.create_lifecycle_publisher(TFMessage, "/tf", 100)
-        self._frames = self._keyframes = 0
+        self._frames = 0
+        self._map_is_new, self._map_due_s = False, 0.0
+        self._map_timer = self.create_timer(
+            MAP_PERIOD_S, self._publish_map, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
 
     def _begin(self) -> None:
         """Begin anew, in the saved map if there is one."""
@@ -72,9 +83,11 @@ class SlamNode(StreamNode):
         else:
             self.backend.reset()
         self._last: SlamUpdate | None = None
+        self._tf_ns: int | None = None
 
     def close(self) -> None:
         """Let go of the back end, the publishers and services."""
+        self.destroy_timer(self._map_timer)
         for service in self._map_services:
             self.destroy_service(service)
         for publisher in (self._odometry, self._path, self._graph, self._tf):
@@ -105,9 +118,26 @@ class SlamNode(StreamNode):
                 bundle.T_odom_base,
             )
             self._frames += 1
-            self._publish(self._last, odometry_known=bundle.T_odom_base is not None)
+            self._map_is_new |= self._last.is_keyframe
+        self._publish(self._last)
 
-    def _publish(self, update: SlamUpdate, odometry_known: bool) -> None:
+    def on_odometry_taken(self, stamp_ns: int) -> None:
+        """Publish map -> odom with odometry: whoever asks where the robot is now needs both."""
+        update = self._last
+        if update is None or not self.given["publish_tf"]:
+            return
+        if self._tf_ns is not None and 0 <= stamp_ns - self._tf_ns < TF_STEP_NS:
+            return
+        self._tf_ns = stamp_ns
+        ahead_ns = int(self.given["transform_tolerance"] * NANOSECONDS)
+        correction = TransformStamped(
+            header=conversions.header(stamp_ns + ahead_ns, self.given["map_frame"]),
+            child_frame_id=self.given["odom_frame"],
+            transform=conversions.transform_message(update.T_map_odom),
+        )
+        self._tf.publish(TFMessage(transforms=[correction]))
+
+    def _publish(self, update: SlamUpdate) -> None:
         map_frame, base_frame = self.given["map_frame"], self.given["base_frame"]
         message = Odometry(
             header=conversions.header(update.stamp_ns, map_frame), child_frame_id=base_frame
@@ -115,21 +145,22 @@ class SlamNode(StreamNode):
         message.pose.pose = conversions.pose_message(update.T_map_base)
         message.pose.covariance = update.covariance.ravel()
         self._odometry.publish(message)
-        if self.given["publish_tf"] and odometry_known:
-            self._tf.publish(self._map_to_odom(update))
-        if update.is_keyframe:
-            graph = self.backend.graph()
-            self._keyframes = len(graph.poses)
-            self._path.publish(self._path_message(graph, update.stamp_ns))
-            self._graph.publish(self._graph_message(graph, update.stamp_ns))
 
-    def _map_to_odom(self, update: SlamUpdate) -> TFMessage:
-        correction = TransformStamped(
-            header=conversions.header(update.stamp_ns, self.given["map_frame"]),
-            child_frame_id=self.given["odom_frame"],
-            transform=conversions.transform_message(update.T_map_odom),
-        )
-        return TFMessage(transforms=[correction])
+    def _publish_map(self) -> None:
+        """Publish path and graph if they have changed and somebody listens."""
+        started_s, update = time.monotonic(), self._last
+        for_path, for_graph = (p.get_subscription_count() for p in (self._path, self._graph))
+        is_due = self._map_is_new and started_s >= self._map_due_s
+        if update is None or not is_due or not (for_path or for_graph):
+            return
+        with self._line:
+            self._map_is_new = False
+            graph = self.backend.graph()
+        if for_path:
+            self._path.publish(self._path_message(graph, update.stamp_ns))
+        if for_graph:
+            self._graph.publish(self._graph_message(graph, update.stamp_ns))
+        self._map_due_s = started_s + (time.monotonic() - started_s) / MAP_SHARE
 
     def _path_message(self, graph: PoseGraph, stamp_ns: int) -> Path:
         """Return the keyframes' poses, by all that is known now."""
@@ -165,19 +196,23 @@ class SlamNode(StreamNode):
     def _on_save_map(
         self, request: SaveMemory.Request, response: SaveMemory.Response
     ) -> SaveMemory.Response:
+        with self._line:
+            saved = self.backend.snapshot_map()
         try:
-            with self._line:
-                self.backend.save_map(FilePath(request.path))
-                count = len(self.backend.graph().poses)
+            saved.write(FilePath(request.path))
         except MapError as error:
             response.success, response.message = False, str(error)
         else:
+            count = len(saved.keyframes)
             response.success, response.message = True, f"{count} keyframes in {request.path}"
         return response
 
     def _on_load_map(
         self, request: LoadMemory.Request, response: LoadMemory.Response
     ) -> LoadMemory.Response:
+        if not request.path:
+            response.success, response.message = False, "path is empty: name the file of a map"
+            return response
         before, self._map_file = self._map_file, request.path
         try:
             with self._line:
@@ -192,10 +227,11 @@ class SlamNode(StreamNode):
 
     def statuses(self, recent: list[Fault]) -> list[DiagnosticStatus]:
         """Report input and tracking."""
-        name = self.get_name()
+        name = self.qualified_name
         frames, self._frames = self._frames, 0
         if recent:
-            said = WARN, "bad input: " + ", ".join(f.value for f in recent)
+            words = ", ".join(f.value for f in recent)
+            said = (WARN, f"bad input: {words}") if frames else (ERROR, f"no frame works: {words}")
         elif not frames:
             said = STALE, "no features: is the perception node active?"
         else:
@@ -208,7 +244,7 @@ class SlamNode(StreamNode):
         tracking = {
             "matched": last.matched,
             "inliers": last.inliers,
-            "keyframes": self._keyframes,
+            "keyframes": self.backend.keyframes,
             "loop_closures": self.backend.loop_closures,
             "frames_per_s": frames,
             "frames_dropped": self.dropped,

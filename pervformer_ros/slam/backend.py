@@ -245,6 +245,11 @@ class SlamBackend:
         self._carried_off = True
 
     @property
+    def keyframes(self) -> int:
+        """How many keyframes the map has."""
+        return len(self._keyframes)
+
+    @property
     def loop_closures(self) -> int:
         """How many times a place was recognised."""
         return sum(edge.kind == EdgeKind.LOOP for edge in self._graph.edges)

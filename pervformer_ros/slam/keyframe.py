@@ -23,7 +23,7 @@ MIN_OVERLAP = 0.3
 MAX_SCALE = 2.0
 # Against keyframes placed worse than this (radians, metres), a view must be verified by others.
 TIED_ROTATION = np.radians(2.0)
-TIED_POSITION = 0.2
+TIED_POSITION = 0.35
 # And those placed so badly (metres) may be anywhere.
 APART = 2.0
 # The latest keyframes are not forgotten; of the others every so many-th is asked each time.

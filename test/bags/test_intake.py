@@ -10,7 +10,7 @@ from synthetic import CAMERA, OPTICAL, T_BASE_CAMERA, T_BASE_LINK, T_LINK_OPTICA
 
 from pervformer_ros.bags.intake import Intake, IntakeConfig, StaticTransforms, camera_model
 from pervformer_ros.frame import Fault, InputError
-from pervformer_ros.geometry import invert, make_rotation
+from pervformer_ros.geometry import invert, make_rotation, make_transform
 
 ROS2, ROS1 = Messages(), Messages(ros1=True)
 STAMP = 1_700_000_000_123_456_789
@@ -58,6 +58,19 @@ def test_messages_become_a_frame_with_the_images_own_stamp(ros):
     np.testing.assert_allclose(frame.T_base_camera, T_BASE_CAMERA, atol=1e-12)
     np.testing.assert_allclose(frame.T_odom_base, pose, atol=1e-12)
     assert not intake.faults.counts
+
+
+@pytest.mark.parametrize(("offset_m", "counted"), [(None, 1), (0.015, 1), (0.0, 0)])
+def test_depth_of_another_eye_is_used_and_counted(offset_m, counted):
+    """Unless /tf_static says that both frames are one."""
+    intake, depth = prepared(), ROS2.image(STAMP, MILLIMETRES, "16UC1")
+    depth.header.frame_id = "camera_depth_optical_frame"
+    if offset_m is not None:
+        link = (OPTICAL, depth.header.frame_id, make_transform([offset_m, 0, 0], [0, 0, 0, 1]))
+        intake.on_tf_static(ROS2.tf_static([link]))
+    frame = intake.build(replace(feed(intake), depth=depth))
+    np.testing.assert_allclose(frame.depth, 1.5)
+    assert intake.faults.counts[Fault.DEPTH_NOT_ALIGNED] == counted
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,40 @@ def test_an_image_of_the_same_stamp_is_a_straggler():
     assert assembler.faults.counts[Fault.OUT_OF_ORDER] == 1
 
 
+def drive_past(stray_ns, images=20, **expected):
+    """Return the assembler and bundles of a steady stream, one image of which says another time."""
+    assembler, bundles = FrameAssembler(AssemblyConfig(**expected)), []
+    for i in range(images):
+        stamp = START + i * 50 * MS
+        if assembler.config.expect_odometry:
+            bundles += assembler.add_odometry(stamp - 10 * MS, steady_motion(stamp - 10 * MS))
+        bundles += assembler.add_colour(stamp, stamp)
+        if i == 10:
+            bundles += assembler.add_colour(stray_ns, stray_ns)
+        if assembler.config.expect_odometry:
+            bundles += assembler.add_odometry(stamp + 10 * MS, steady_motion(stamp + 10 * MS))
+    return assembler, bundles + assembler.flush()
+
+
+@pytest.mark.parametrize("stray_ns", [0, START - 700 * MS, START + 3_600_000 * MS])
+@pytest.mark.parametrize("odometry", [True, False])
+def test_one_image_of_another_time_does_not_start_anew(stray_ns, odometry):
+    assembler, bundles = drive_past(stray_ns, expect_depth=False, expect_odometry=odometry)
+    assert [b.stamp_ns for b in bundles] == [START + i * 50 * MS for i in range(20)]
+    assert not any(b.reset for b in bundles)
+    assert assembler.faults.counts == {Fault.OUT_OF_ORDER: 1}
+
+
+def test_images_alone_may_say_that_time_jumped_and_none_is_lost():
+    assembler = FrameAssembler(AssemblyConfig(expect_depth=False, expect_odometry=False))
+    stamps = [START + i * 50 * MS for i in range(5)]
+    again = [stamp - 60_000 * MS for stamp in stamps]
+    ahead = [stamp + 60_000 * MS for stamp in stamps]
+    bundles = flat(assembler.add_colour(ns, ns) for ns in (*stamps, *again, *ahead))
+    assert [b.stamp_ns for b in bundles] == [*stamps, *again, *ahead]
+    assert [b.stamp_ns for b in bundles if b.reset] == [again[0]]
+
+
 # Bounds ------------------------------------------------------------------------------------------
 
 

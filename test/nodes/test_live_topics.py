@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recording that calls its topics otherwise, played to the real nodes over DDS."""
 
+import pytest
+
 from pervformer_ros.bags.reader import BagReader, TopicNames
-from pervformer_ros.nodes.live import LiveOptions, run_live
+from pervformer_ros.nodes.live import LiveError, LiveOptions, run_live
 
 NAMES = TopicNames("/kinect/rgb", "/kinect/rgb_info", "/kinect/depth", "/wheels/odometry")
 
@@ -20,3 +22,9 @@ def test_the_nodes_listen_to_what_the_recording_has(synthetic_bag, tmp_path):
     heard = run_live(BagReader(bag, NAMES), LiveOptions({"model": "tiny"}, rate=0.5), tmp_path)
     assert len(heard.slam_online) >= 10
     assert len(heard.odometry) == 75
+
+
+def test_a_node_that_cannot_be_configured_says_why_at_once(synthetic_bag, tmp_path):
+    options = LiveOptions(parameters={"checkpoint": "nowhere.safetensors"})
+    with pytest.raises(LiveError, match=r"cannot configure: .*nowhere.safetensors"):
+        run_live(BagReader(synthetic_bag()), options, tmp_path)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
 from pervformer_msgs.srv import LoadMemory, QueryMemory, SaveMemory
+from rcl_interfaces.srv import GetParameters, ListParameters
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
@@ -142,6 +143,23 @@ def test_a_parameter_that_cannot_be_used_refuses_configuration(start, robot, tmp
     assert robot.state_of("pervformer") == "unconfigured"
     said = (tmp_path / "perception.log").read_text()
     assert "camera_extrinsics has 2 numbers: give x y z qx qy qz qw" in said
+
+
+def test_a_corridor_whose_name_makes_no_topic_refuses_configuration(start, robot, tmp_path):
+    start("perception", checkpoint="untrained", model="tiny", path_topics="[aisle-a]")
+    assert robot.state_of("pervformer") == "unconfigured"
+    assert "aisle-a" in (tmp_path / "perception.log").read_text()
+
+
+def test_all_parameters_can_be_asked_for_at_once(perception, robot):
+    """As `ros2 param dump` does: one without a value would silence all."""
+    listed = robot.call(ListParameters, "/pervformer/list_parameters", ListParameters.Request())
+    names = listed.result.names
+    assert {"camera_extrinsics", "path_topics", "features"} <= set(names)
+    request = GetParameters.Request(names=names)
+    assert len(robot.call(GetParameters, "/pervformer/get_parameters", request).values) == len(
+        names
+    )
 
 
 def test_extrinsics_may_come_from_a_parameter(start, robot):

@@ -41,6 +41,12 @@ def test_a_map_outlives_the_node(start, robot, tmp_path):
     refused = robot.call(LoadMemory, "/slam/load_map", LoadMemory.Request(path=str(tmp_path)))
     assert not refused.success
     assert "cannot read" in refused.message
+    nameless = robot.call(LoadMemory, "/slam/load_map", LoadMemory.Request())
+    assert not nameless.success
+    assert "name the file" in nameless.message
+    count = saved.message.split()[0]
+    kept = robot.call(SaveMemory, "/slam/save_map", SaveMemory.Request(path=path))
+    assert int(kept.message.split()[0]) >= int(count), "the map is still there"
 
 
 def test_the_pose_goes_on_after_time_jumped_back(start, robot):
@@ -62,6 +68,17 @@ def test_the_pose_goes_on_after_time_jumped_back(start, robot):
     assert (variances > 0).all()
     edge = corrections[-1].transforms[0]
     assert (edge.header.frame_id, edge.child_frame_id) == ("map", "odom")
+
+    # While no image comes, map -> odom goes on with odometry, and a bit ahead of it.
+    asked = {robot.stamp_ns + (i + 1) * 50_000_000 for i in range(4)}
+    ahead_ns = 100_000_000
+
+    def told() -> set[int]:
+        return {stamp_of(t.header) - ahead_ns for m in corrections for t in m.transforms}
+
+    for stamp in sorted(asked):
+        robot.publish_odometry(stamp)
+        robot.spin_until(lambda stamp=stamp: stamp in told(), "map -> odom at odometry's stamp")
 
     before = min(poses)
     robot.publish_frame(step_ns=-1000 * NANOSECONDS)
