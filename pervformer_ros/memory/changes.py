@@ -61,6 +61,7 @@ class Changes:
     def disappear(self, thing: WorldObject, stamp_ns: int) -> Event:
         """Tell that the home of a thing is empty, which was near enough to be looked through."""
         home = thing.home if thing.has_home else thing.position
+        thing.removed = True
         event = _event(stamp_ns, EventType.REMOVED, thing, home, NOWHERE)
         return replace(event, confidence=1 - thing.score)
 
@@ -135,7 +136,7 @@ class Changes:
         if thing.in_motion:
             if rested_s < REST_S:
                 return
-            thing.in_motion = False
+            thing.in_motion = thing.removed = False
             events.append(
                 _event(stamp_ns, EventType.STOPPED, thing, NOWHERE, thing.position, agent)
             )
@@ -149,11 +150,11 @@ class Changes:
             return
         if not thing.has_home:
             thing.settle()
-        elif _distance(thing.position, thing.home) <= _doubt(thing):
+        elif not thing.removed and _distance(thing.position, thing.home) <= _doubt(thing):
             # Seen better, or from another side; what is seen worse tells nothing.
             if thing.sigma <= max(thing.home_sigma, SURE_PLACE_M):
                 thing.settle()
-        elif thing.home_sigma > SURE_PLACE_M:
+        elif not thing.removed and thing.home_sigma > SURE_PLACE_M:
             # Its home was not known well enough to say that it has left it.
             if thing.sigma < thing.home_sigma:
                 thing.settle()
@@ -170,7 +171,7 @@ class Changes:
                 )
             )
             thing.settle()
-            thing.agents = {}
+            thing.agents, thing.removed = {}, False
 
     @staticmethod
     def _note_agents(thing: WorldObject, certain: list[WorldObject]) -> None:

@@ -98,6 +98,7 @@ class WorldObject:
     home: (3,) where it was last known to rest, NaN where that was never seen; home_sigma: metres.
     confirmed, announced: it is certain; it was told of.
     in_motion: it was last seen in motion, and that was told.
+    removed: it was told that its home is empty, and not yet where it is since.
     same_since_ns: since when it has been seen without a break to rest, or to move.
     agents: in how many images which other object took it along since it last rested.
     lately: its last sightings: stamp, x, y and their variance.
@@ -128,6 +129,7 @@ class WorldObject:
     home: Array = field(default_factory=lambda: np.full(3, np.nan))
     home_sigma: float = 0.0
     in_motion: bool = False
+    removed: bool = False
     agents: dict[int, int] = field(default_factory=dict)
     lately: tuple[tuple[int, float, float, float], ...] = ()
 

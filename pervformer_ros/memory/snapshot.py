@@ -21,7 +21,7 @@ from pervformer_ros.memory.events import Event, EventType
 from pervformer_ros.memory.objects import ObjectState, WorldObject
 from pervformer_ros.memory.working_memory import WorkingMemory
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 
 class SnapshotError(ValueError):

@@ -259,7 +259,7 @@ def test_a_memory_of_another_model_is_refused_with_both_names(saved):
 
 def test_another_version_is_refused_with_both_numbers(saved):
     rewrite(saved, version=7)
-    assert "is of version 7, this reads 5: save it again" in refusal(Snapshot.read, saved, "small")
+    assert "is of version 7, this reads 6: save it again" in refusal(Snapshot.read, saved, "small")
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,15 @@ def test_what_comes_back_after_it_was_gone_is_the_same_thing():
     assert watch.objects[0].state is ObjectState.VISIBLE
 
 
+def test_what_is_seen_again_where_it_was_told_to_be_gone_is_told_to_be_there():
+    watch = Watch().see(sighting(), times=3).see(depth=9.0, times=LONG_ENOUGH)
+    watch.see(sighting(), times=2 * LONG_ENOUGH)
+    assert watch.kinds == [APPEARED, REMOVED, MOVED]
+    back = watch.events[-1]
+    assert back.object_id == watch.events[0].object_id
+    np.testing.assert_allclose(back.to_position, watch.events[0].to_position, atol=0.1)
+
+
 # Moving ------------------------------------------------------------------------------------------
 
 
