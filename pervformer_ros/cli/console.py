@@ -28,6 +28,8 @@ def clear_errors(*more: type[Exception]) -> Iterator[None]:
         yield
     except (*known, *more) as error:
         line = " ".join(str(error).split())
+        if isinstance(error, ModuleNotFoundError):
+            line += ": it is one of requirements-dev.txt"
         errors.print(f"[red]error:[/red] {escape(line)}", soft_wrap=True)
         raise typer.Exit(1) from error
 

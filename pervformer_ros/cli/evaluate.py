@@ -18,8 +18,7 @@ def _held_out(
     bags: Path, scenarios: str, seeds: str, seconds: float | None, rate: int
 ) -> Iterator[tuple[Path, str, int]]:
     """Yield the bag, scenario and seed of each held-out episode, simulating what is not there."""
-    from pervformer_ros.evaluation.episodes import episode_bag, parse_seeds
-    from pervformer_ros.evaluation.perception.suite import held_out
+    from pervformer_ros.evaluation.episodes import episode_bag, held_out, parse_seeds
 
     for scenario, seed in held_out(scenarios, parse_seeds(seeds)):
         with progress_bar(f"simulate {scenario} {seed}") as progress:
@@ -45,12 +44,13 @@ def evaluate_perception(
     bags: Annotated[Path, typer.Option(help="Where simulated bags are kept.")] = Path("out/bags"),
 ) -> None:
     """Judge detection, tracking, memory, motion, features and places on held-out recordings."""
-    from pervformer_ros.evaluation.perception.suite import ABOUT, evaluate_model
-    from pervformer_ros.evaluation.perception.variants import VARIANTS, variants_of
-    from pervformer_ros.evaluation.perception.watch import Bag
     from pervformer_ros.evaluation.table import as_table
 
-    with clear_errors():
+    with clear_errors(ImportError):
+        from pervformer_ros.evaluation.perception.suite import ABOUT, evaluate_model
+        from pervformer_ros.evaluation.perception.variants import VARIANTS, variants_of
+        from pervformer_ros.evaluation.perception.watch import Bag
+
         wanted = variants.split(",") if variants else VARIANTS
         tested = variants_of(checkpoint or [""], model.value, wanted)
         watched = [Bag(path, path.name, None, seconds) for path in recording or []]
@@ -118,9 +118,8 @@ def evaluate_remembering(
     model: Annotated[Size, typer.Option(help=SIZE_HELP)] = Size.small,
 ) -> None:
     """Judge events and remembered objects, told by the truth's percepts and by the model's."""
-    from pervformer_ros.evaluation.episodes import parse_seeds
+    from pervformer_ros.evaluation.episodes import held_out, parse_seeds
     from pervformer_ros.evaluation.memory.suite import development, evaluate_memory
-    from pervformer_ros.evaluation.perception.suite import held_out
     from pervformer_ros.evaluation.table import as_table
     from pervformer_ros.pipeline import PipelineConfig
 

@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bags that evaluations run on: simulated once, kept, shared by all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pervformer_ros.sim import simulate
 from pervformer_ros.sim.episode import FRAME_RATE
+from pervformer_ros.sim.scenario import find, names
+from pervformer_ros.sim.seeds import HELD_OUT
 
-HELD_OUT = 900_000  # seeds from here on are never trained on
+STREAMING = "long_shift"
+NO_SCENARIO = "none"  # recordings alone
 
 
 def episode_bag(
@@ -55,3 +58,21 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds:
         raise ValueError(f"seeds are '{text}': give 900000,900001 or 900000:900003")
     return seeds
+
+
+def held_out(scenarios: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
+    """Return the scenarios and seeds to be simulated.
+
+    Args:
+        scenarios: separated by commas; "" for all but the long shift; "none".
+        seeds: for each of them.
+
+    Raises:
+        ValueError: if there is no such scenario, or a seed may have been trained on.
+    """
+    if scenarios == NO_SCENARIO:
+        return []
+    if trained_on := [seed for seed in seeds if seed < HELD_OUT]:
+        raise ValueError(f"seeds {trained_on} may have been trained on: use {HELD_OUT} and up")
+    chosen = scenarios.split(",") if scenarios else [n for n in names() if n != STREAMING]
+    return [(find(scenario).name, seed) for scenario in chosen for seed in seeds]

@@ -39,29 +39,31 @@ def change(now: Tensor, before: Tensor, ego: Tensor, camera: Tensor) -> Tensor:
         ego: (M, 3, 4) from the camera of the frame before to this one's, zeros where unknown.
         camera: (M, 4) fx, fy, cx, cy in pixels of the whole image, the same in both frames.
     """
-    height, width = now.shape[-2:]
-    fx, fy, cx, cy = camera[:, :, None, None].unbind(1)  # (M, 1, 1)
-    u = torch.arange(width, device=now.device) * HALF + 0.5
-    v = (torch.arange(height, device=now.device) * HALF + 0.5)[:, None]
-    seen = now[:, 1] > 0
-    z = 1.0 / now[:, 1].masked_fill(~seen, 1.0)
-    here = torch.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], dim=-1)  # (M, h, w, 3)
-    R, t = ego[:, :, :3], ego[:, :, 3]
-    there = (here - t[:, None, None]) @ R[:, None]  # R transposed, applied to rows
-    depth = there[..., 2]
-    known = seen & (depth > NEAREST)
-    ahead = depth.clamp(min=NEAREST)
-    x = (there[..., 0] / ahead * fx + cx + 0.5) / (width * HALF)
-    y = (there[..., 1] / ahead * fy + cy + 0.5) / (height * HALF)
-    known = known & (x > 0) & (x < 1) & (y > 0) & (y < 1)
-    grid = torch.stack([2 * x - 1, 2 * y - 1], dim=-1)
-    measured = (before[:, 1:] > 0).to(before.dtype)
-    then = F.grid_sample(torch.cat([before, measured], dim=1), grid, align_corners=False)
-    # Where the frame before had depth on all sides its inverse is between two measured ones.
-    deep = known & (then[:, 2] > 0.99)
-    distance = (depth * then[:, 1] - 1.0).clamp(-1.0, 1.0).masked_fill(~deep, 0.0)
-    grey = (now[:, 0] - then[:, 0]).masked_fill(~known, 0.0)
-    return torch.stack([grey, distance, known.to(grey.dtype)], dim=1)
+    # Metres need all digits, whatever precision the network is run in.
+    with torch.autocast(now.device.type, enabled=False):
+        height, width = now.shape[-2:]
+        fx, fy, cx, cy = camera[:, :, None, None].unbind(1)  # (M, 1, 1)
+        u = torch.arange(width, device=now.device) * HALF + 0.5
+        v = (torch.arange(height, device=now.device) * HALF + 0.5)[:, None]
+        seen = now[:, 1] > 0
+        z = 1.0 / now[:, 1].masked_fill(~seen, 1.0)
+        here = torch.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], dim=-1)  # (M, h, w, 3)
+        R, t = ego[:, :, :3], ego[:, :, 3]
+        there = (here - t[:, None, None]) @ R[:, None]  # R transposed, applied to rows
+        depth = there[..., 2]
+        known = seen & (depth > NEAREST)
+        ahead = depth.clamp(min=NEAREST)
+        x = (there[..., 0] / ahead * fx + cx + 0.5) / (width * HALF)
+        y = (there[..., 1] / ahead * fy + cy + 0.5) / (height * HALF)
+        known = known & (x > 0) & (x < 1) & (y > 0) & (y < 1)
+        grid = torch.stack([2 * x - 1, 2 * y - 1], dim=-1)
+        measured = (before[:, 1:] > 0).to(before.dtype)
+        then = F.grid_sample(torch.cat([before, measured], dim=1), grid, align_corners=False)
+        # Where the frame before had depth on all sides its inverse is between two measured ones.
+        deep = known & (then[:, 2] > 0.99)
+        distance = (depth * then[:, 1] - 1.0).clamp(-1.0, 1.0).masked_fill(~deep, 0.0)
+        grey = (now[:, 0] - then[:, 0]).masked_fill(~known, 0.0)
+        return torch.stack([grey, distance, known.to(grey.dtype)], dim=1)
 
 
 def carry(
@@ -84,8 +86,9 @@ def carry(
         dt: (B,) s.
         position: (B, P, 3) before.
     """
-    R, t = ego[:, :, :3], ego[:, :, 3]
-    known = (R != 0).any(dim=-1).any(dim=-1)[:, None, None]
-    moved = torch.where(known, position @ R.transpose(1, 2) + t[:, None], position)
-    carried = moved + velocity * dt[:, None, None]
-    return torch.lerp(carried, measured, gain[..., None])
+    with torch.autocast(position.device.type, enabled=False):
+        R, t = ego[:, :, :3], ego[:, :, 3]
+        known = (R != 0).any(dim=-1).any(dim=-1)[:, None, None]
+        moved = torch.where(known, position @ R.transpose(1, 2) + t[:, None], position)
+        carried = moved + velocity * dt[:, None, None]
+        return torch.lerp(carried, measured, gain[..., None])

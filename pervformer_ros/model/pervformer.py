@@ -140,7 +140,7 @@ class PervFormer(nn.Module):
         now = torch.unflatten(shrink(rgb, inverse_depth), 0, alive.shape[:2])
         before = torch.cat([state.seen[:, None], now[:, :-1]], dim=1)
         changed = change(now.flatten(0, 1), before.flatten(0, 1), ego, camera)
-        changed = changed.masked_fill(reset.flatten()[:, None, None, None], 0.0)
+        changed = changed.masked_fill(self._anew(reset).flatten()[:, None, None, None], 0.0)
         images = (rgb, inverse_depth, valid, changed)
         tokens, skip = self._tokens(*images, birth, birth_box, alive.flatten(0, 1))
         x = tokens = torch.unflatten(tokens, 0, alive.shape[:2])
@@ -164,7 +164,7 @@ class PervFormer(nn.Module):
         rgb, inverse_depth, valid = self._images(*frame[:3])
         now = shrink(rgb, inverse_depth)
         changed = change(now, state.seen, frame.ego, frame.camera)
-        changed = changed.masked_fill(reset[..., None, None], 0.0)
+        changed = changed.masked_fill(self._anew(reset)[..., None, None], 0.0)
         images = (rgb, inverse_depth, valid, changed)
         tokens, skip = self._tokens(*images, frame.birth, frame.birth_box, alive)
         x = tokens
@@ -222,10 +222,13 @@ class PervFormer(nn.Module):
         """Return time in units of dt_ref, float32; it never runs backwards."""
         return dt.float().clamp(min=0.0) / self.config.dt_ref
 
+    def _anew(self, reset: Tensor) -> Tensor:
+        """Return where nothing that was seen before counts: everywhere without recurrence."""
+        return reset if self.config.recurrence else torch.ones_like(reset)
+
     def _forget(self, reset: Tensor, changed: Tensor) -> Tensor:
         """Return which tokens (..., N) drop their past, from (..., 1) and probes (..., P)."""
-        if not self.config.recurrence:
-            reset = torch.ones_like(reset)
+        reset = self._anew(reset)
         still = self.config.tokens - self.config.probes
         return torch.cat([reset.expand(*reset.shape[:-1], still), reset | changed], dim=-1)
 

@@ -40,6 +40,7 @@ from pervformer_ros.sim.episode import FRAME_RATE, Episode
 from pervformer_ros.sim.messages import JPEG_QUALITY
 from pervformer_ros.sim.rng import stream
 from pervformer_ros.sim.scenario import find, names
+from pervformer_ros.sim.seeds import refuse_held_out
 
 # No shard needs a story to be told for longer than this, in seconds.
 LATEST_END = 150.0
@@ -76,7 +77,12 @@ class ShardPlan:
 
 
 def plan(scenarios: Sequence[str], seeds: Sequence[int], seconds: float) -> list[ShardPlan]:
-    """Return a shard for every scenario and seed, seeds outermost, so that a part is varied."""
+    """Return a shard for every scenario and seed, seeds outermost, so that a part is varied.
+
+    Raises:
+        ValueError: if a seed is held out.
+    """
+    refuse_held_out(seeds)
     return [ShardPlan(scenario, seed, seconds) for seed in seeds for scenario in scenarios]
 
 
@@ -196,12 +202,13 @@ def main() -> None:
         seeds = range(*(int(number) for number in arguments.seeds.split(":")))
         for scenario in scenarios:
             find(scenario)
+        plans = plan(scenarios, seeds, arguments.seconds)
     except (TypeError, ValueError) as error:
         parser.error(str(error))
     with Progress() as bar:
         task = bar.add_task("shards")
         make_shards(
-            plan(scenarios, seeds, arguments.seconds),
+            plans,
             arguments.out,
             arguments.workers,
             lambda done, total: bar.update(task, completed=done, total=total),

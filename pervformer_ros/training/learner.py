@@ -79,7 +79,7 @@ class Learner(nn.Module):
             assert batch.points is not None
             return point_losses(said, batch.points)
         assert batch.dense is not None
-        losses = dense_losses(said, batch.dense)
+        losses = dense_losses(said, batch.dense, batch.world)
         if self.model.config.probes:
             losses |= probe_losses(said, batch.probes, batch.dense)
             losses["place"] = place_loss(said.place, batch)

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -71,6 +72,30 @@ class TrainConfig:
     workers: int = 0
     kept: int = 256
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run (ValueError)."""
+        if self.segment % self.chunk:
+            raise ValueError(
+                f"a segment of {self.segment} frames is no whole number of chunks of {self.chunk}: "
+                "change one of both"
+            )
+        if self.hours is not None and not self.hours > 0:
+            raise ValueError(f"{self.hours} hours are no time to train: give more, or none")
+        try:
+            torch.zeros(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"device '{self.device}' cannot be used: {error}") from error
+
+    def settled(self) -> dict[str, Any]:
+        """Return what cannot change while a run goes on, by name."""
+        paths = [path.name for path in self.init]
+        return {**{name: getattr(self, name) for name in SETTLED}, "init": paths}
+
+
+# What a run that goes on must have in common with how it began; its length and pace may change.
+SETTLED = (
+    "model", "variant", "window", "shrink", "streams", "segment", "chunk", "seed", "only_points",
+)  # fmt: skip
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -199,7 +224,7 @@ class Trainer:
         if self.config.hours is not None:
             share = max(share, self.seconds / (3600 * self.config.hours))
         if self.world > 1:
-            agreed = torch.tensor(share)
+            agreed = torch.tensor(share, device=self.config.device)
             dist.broadcast(agreed, 0)
             share = float(agreed)
         return share
@@ -208,8 +233,9 @@ class Trainer:
         c, seed, model = self.config, self.config.seed * 1000 + self.rank, self.model.config
         if c.workers:
             plan = StreamPlan(
-                c.shards, seed, c.segment, c.chunk, c.window, model, c.shrink, c.only_points
-            )
+                c.shards, [seed, self.round], c.segment, c.chunk, c.window, model, c.shrink,
+                c.only_points,
+            )  # fmt: skip
             run = self.round, c.rounds, c.streams
             return echoed_batches(plan, *run, c.workers, c.kept, c.device)
         return batches(
@@ -241,6 +267,7 @@ class Trainer:
                 "step": self.step,
                 "frames": self.frames,
                 "seconds": self.seconds,
+                "settled": self.config.settled(),
             },
             scratch,
         )
@@ -270,7 +297,15 @@ class Trainer:
         path = self.config.out / RUN_FILE
         if not path.exists():
             return
-        run = torch.load(path, map_location=self.config.device, weights_only=True)
+        settled = self.config.settled()
+        try:
+            run = torch.load(path, map_location=self.config.device, weights_only=True)
+            begun = run.get("settled", settled)
+        except (UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
+            raise ValueError(f"{path} is damaged: use another --out") from error
+        if changed := [name for name in settled if begun.get(name) != settled[name]]:
+            was = ", ".join(f"{name} {begun.get(name)}" for name in changed)
+            raise ValueError(f"{path.parent} was begun with {was}: use another --out")
         self.model.load_state_dict(run["model"])
         self.average.load_state_dict(run["average"])
         for optimiser, state in zip(self.optimisers, run["optimisers"], strict=True):

@@ -35,14 +35,14 @@ WEIGHTS = {
 }  # fmt: skip
 
 
-def dense_losses(percept: Percept, asked: DenseTargets) -> dict[str, Tensor]:
-    """Return the losses of the patch heads; axes of `percept` are (B, T, ...)."""
+def dense_losses(percept: Percept, asked: DenseTargets, world: Tensor) -> dict[str, Tensor]:
+    """Return the losses of the patch heads; axes of `percept` are (B, T, ...), world (B,)."""
     said = Percept(*(x.float() if x.is_floating_point() else x for x in percept))
     return {
         "heat": heat_loss(said.heat, box_overlap(said.box, asked.box).detach(), asked),
         "box": box_loss(said.box, asked.box, asked.box_weight),
         "mask": mask_loss(said, asked),
-        "identity": identity_loss(said.embedding, asked),
+        "identity": identity_loss(said.embedding, asked, world),
         "motion": motion_loss(said.motion, asked.motion, asked.motion_weight),
     }
 
@@ -171,18 +171,24 @@ def mask_loss(said: Percept, asked: DenseTargets) -> Tensor:
     return _mean(cross / area + dice, exists)
 
 
-def identity_loss(embedding: Tensor, asked: DenseTargets) -> Tensor:
-    """Contrast each object's embedding with all others of the batch (arXiv:2004.11362, eq. 2)."""
+def identity_loss(embedding: Tensor, asked: DenseTargets, world: Tensor) -> Tensor:
+    """Contrast each object's embedding with all others of the batch (arXiv:2004.11362, eq. 2).
+
+    But not with those of another stream of the same hall: they may be the same.
+    """
     found = _at_cells(embedding, asked.cell)
     stream = torch.arange(len(found), device=found.device)[:, None, None].expand(asked.body.shape)
     who = torch.where(asked.body > 0, stream * 4096 + asked.body, -1).flatten()
     keep = who >= 0
+    hall = world[:, None, None].expand(asked.body.shape).flatten()[keep]
+    stream = stream.flatten()[keep]
     who, found = who[keep], F.normalize(found.flatten(0, 2)[keep], dim=-1)
     if len(who) < 2:
         return embedding.sum() * 0.0
     alike = who[:, None] == who
     itself = torch.eye(len(who), dtype=torch.bool, device=who.device)
-    logits = (found @ found.T / IDENTITY_TEMPERATURE).masked_fill(itself, -1e4)
+    unsure = (hall[:, None] == hall) & (stream[:, None] != stream)
+    logits = (found @ found.T / IDENTITY_TEMPERATURE).masked_fill(itself | unsure, -1e4)
     positive = (alike & ~itself).float()
     log_p = torch.log_softmax(logits, dim=1)
     count = positive.sum(1)

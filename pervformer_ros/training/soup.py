@@ -30,9 +30,16 @@ def average(first: Path, second: Path, share: float, out: Path) -> None:
     one, other = load_model(first), load_model(second)
     if one.model.config != other.model.config:
         raise ValueError(f"{first} and {second} are models of different configurations")
+    shrinks = [x.info.card.get("training", {}).get("shrink", 1) for x in (one, other)]
+    if shrinks[0] != shrinks[1]:
+        raise ValueError(f"{first} and {second} were trained on images of different sizes")
     theirs = other.model.state_dict()
     with torch.no_grad():
         for name, mine in one.model.state_dict().items():
             mine.lerp_(theirs[name], share)
-    card = {"share_of_second": share, "average_of": [dict(x.info.card) for x in (one, other)]}
+    card = {
+        "share_of_second": share,
+        "average_of": [dict(x.info.card) for x in (one, other)],
+        "training": {"shrink": shrinks[0]},  # so that training goes on at the right size
+    }
     save_model(out, one.model, trained=one.info.trained and other.info.trained, card=card)

@@ -10,7 +10,7 @@ echoing, Choi et al. 2019, https://arxiv.org/abs/1907.05550).
 import multiprocessing
 import queue
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,14 @@ ALIVE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class StreamPlan:
-    """Which streams are prepared; as the arguments of `streams.batches`."""
+    """Which streams are prepared; as the arguments of `streams.batches`.
+
+    seed: numbers, of which another list gives other streams: also of the round, or a run that goes
+    on would learn the same ones again.
+    """
 
     folder: Path
-    seed: int
+    seed: Sequence[int]
     segment: int
     chunk: int
     size: tuple[int, int]
@@ -55,7 +59,7 @@ class StreamPlan:
             FileNotFoundError: if the folder has no shards.
             ValueError: if their images are not those of the model.
         """
-        rng = np.random.default_rng([self.seed, worker])
+        rng = np.random.default_rng([*self.seed, worker])
         probes = 0 if self.points else self.config.probes
         for recordings in _turns(self.folder, rng):
             check_size(recordings, self.config)
@@ -91,9 +95,9 @@ def echoed_batches(
     Raises:
         FileNotFoundError: if there are no shards.
         ValueError: if their images are not those of the model.
-        RuntimeError: if a process was killed.
+        ChildProcessError: if a process was killed.
     """
-    rng = np.random.default_rng([plan.seed, first_round])
+    rng = np.random.default_rng([*plan.seed])
     held: deque[Batch] = deque(maxlen=max(kept, streams))
     chunks = -(-plan.segment // plan.chunk)
     with _Workers(plan, workers) as prepared:
@@ -167,7 +171,7 @@ class _Workers:
                 if not waits:
                     return
                 if not all(process.is_alive() for process in self._processes):
-                    raise RuntimeError(
+                    raise ChildProcessError(
                         "a process that prepares streams has ended: out of memory?"
                     ) from None
                 continue

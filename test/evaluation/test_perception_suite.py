@@ -15,10 +15,9 @@ from pervformer_ros.bags.ground_truth import GroundTruth
 from pervformer_ros.bags.intake import stamp_of
 from pervformer_ros.bags.reader import BagReader
 from pervformer_ros.cli import app
-from pervformer_ros.evaluation.episodes import episode_bag, parse_seeds
+from pervformer_ros.evaluation.episodes import episode_bag, held_out, parse_seeds
 from pervformer_ros.evaluation.perception.observer import Observer
 from pervformer_ros.evaluation.perception.rows import judge, spread_rows
-from pervformer_ros.evaluation.perception.suite import held_out
 from pervformer_ros.evaluation.perception.variants import forget_probes, name_of, variants_of
 from pervformer_ros.evaluation.replay import replay
 from pervformer_ros.evaluation.report import write_report

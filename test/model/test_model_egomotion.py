@@ -93,6 +93,19 @@ def test_an_unseen_object_stays_where_it_is_in_the_world() -> None:
     assert position[0, 0].numpy() == pytest.approx(expected, abs=1e-4)
 
 
+def test_geometry_is_exact_whatever_the_network_is_run_in() -> None:
+    exact = seen_change(shift=0.3)
+    zero, never = torch.zeros(1, 1, 3), torch.zeros(1, 1)
+    forward = torch.eye(3, 4)[None].clone()
+    forward[0, 2, 3] = -0.02
+    position = torch.tensor([[[1.0, 0.3, 4.0]]])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(seen_change(shift=0.3), exact)
+        for _ in range(72):
+            position = carry(zero, never, zero, forward, torch.tensor([0.1]), position)
+    assert position[0, 0].tolist() == pytest.approx([1.0, 0.3, 4.0 - 72 * 0.02], abs=1e-4)
+
+
 def test_a_position_is_corrected_by_its_gain_and_moves_with_its_velocity() -> None:
     position, measured = torch.zeros(1, 1, 3), torch.full((1, 1, 3), 4.0)
     velocity, gain = torch.full((1, 1, 3), 2.0), torch.full((1, 1), 0.25)

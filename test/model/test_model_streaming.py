@@ -140,10 +140,12 @@ def test_memory_reaches_back_unless_the_model_is_per_frame() -> None:
     for overrides, remembers in (({}, True), ({"recurrence": False}, False)):
         model: PervFormer = stirred_model("tiny", **overrides)
         clip = random_clip(model, 1, 7, events=0.0)
-        last, _ = run_clip(model, clip)
-        other, _ = run_clip(model, changed_at(clip, 0)._replace(birth=clip.birth))
-        same = torch.equal(last.heat[:, -1], other.heat[:, -1])
-        assert same is not remembers
+        for run in (run_clip, run_by_frames):
+            last, _ = run(model, clip)
+            for earlier in (0, 5):
+                other, _ = run(model, changed_at(clip, earlier)._replace(birth=clip.birth))
+                same = torch.equal(last.heat[:, -1], other.heat[:, -1])
+                assert same is not remembers
 
 
 def test_without_probes_the_percept_has_none() -> None:

@@ -42,3 +42,8 @@ def test_what_exists_is_not_made_again(one_worker):
     assert sorted(p.name for p in one_worker[0].parent.iterdir()) == sorted(
         p.name for p in one_worker
     )
+
+
+def test_held_out_seeds_are_not_made_into_training_data():
+    with pytest.raises(ValueError, match=r"\[900000\] are held out"):
+        plan(["occlusion"], [4, 900000], 1.0)

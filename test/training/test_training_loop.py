@@ -58,6 +58,31 @@ def _stop() -> None:
     raise KeyboardInterrupt
 
 
+def test_a_run_goes_on_only_as_it_began(shards: Path, tmp_path: Path) -> None:
+    run(config(shards, tmp_path, rounds=1))
+    with pytest.raises(ValueError, match="begun with variant no_probes: use another --out"):
+        Trainer(config(shards, tmp_path, variant="per_frame"))
+    assert Trainer(config(shards, tmp_path, rounds=3, learning_rate=1e-4)).round == 1
+    (tmp_path / "run.pt").write_bytes(b"no run")
+    with pytest.raises(ValueError, match="damaged"):
+        Trainer(config(shards, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"segment": 6}, "no whole number of chunks"),
+        ({"hours": 0.0}, "no time to train"),
+        ({"device": "gpu"}, "device 'gpu' cannot be used"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_words(
+    shards: Path, tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        config(shards, tmp_path, **changes)
+
+
 def test_losses_fall(shards: Path, tmp_path: Path) -> None:
     seen = {"window": (224, 320), "shrink": 2}
     found = run(config(shards, tmp_path, rounds=40, learning_rate=2e-3, **seen))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pervformer_ros.model.config import CLASSES
-from pervformer_ros.training.losses import box_overlap, heat_loss
+from pervformer_ros.training.losses import box_overlap, heat_loss, identity_loss
 from pervformer_ros.training.recording import Recording
 from pervformer_ros.training.targets import DenseTargets, dense_targets
 
@@ -43,6 +43,24 @@ def test_an_object_where_there_is_none_costs_unless_nobody_can_tell(asked: Dense
     assert heat_loss(loud, good, asked) > 10 * heat_loss(quiet, good, asked)
     nobody = asked._replace(heat_weight=asked.heat_weight * 0)
     assert heat_loss(loud, good, nobody) == 0
+
+
+def test_the_same_object_in_two_streams_of_one_hall_is_not_told_from_itself(
+    asked: DenseTargets,
+) -> None:
+    twice = DenseTargets(
+        *(x.repeat(2, 2, *[1] * (x.dim() - 2)) for x in asked)
+    )  # two of two frames
+    rows, columns = asked.box.shape[-2:]
+    embedding = torch.zeros(2, 2, int(asked.body.max()) + 1, rows * columns)
+    for body, cell in zip(
+        asked.body.flatten().tolist(), asked.cell.flatten().tolist(), strict=True
+    ):
+        embedding[:, :, body, cell] = float(body > 0)
+    embedding = embedding.unflatten(3, (rows, columns))
+    perfect = identity_loss(embedding, twice, torch.tensor([4, 4]))
+    of_others = identity_loss(embedding, twice, torch.tensor([4, 5]))
+    assert perfect < 0.01 < 0.5 < of_others
 
 
 def test_overlap_is_that_of_the_boxes() -> None:

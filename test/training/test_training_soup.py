@@ -29,6 +29,17 @@ def test_every_weight_lies_on_the_line_between_both(tmp_path: Path) -> None:
     assert [card["seed"] for card in mean.info.card["average_of"]] == [1, 2]
 
 
+def test_the_mean_goes_on_at_the_size_that_both_were_trained_at(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.safetensors" for i in range(3)]
+    for path, shrink in zip(paths, (2, 2, 1), strict=True):
+        card = {"training": {"shrink": shrink}}
+        save_model(path, create_model("tiny"), trained=True, card=card)
+    average(paths[0], paths[1], 0.5, tmp_path / "mean.safetensors")
+    assert load_model(tmp_path / "mean.safetensors").info.card["training"]["shrink"] == 2
+    with pytest.raises(ValueError, match="of different sizes"):
+        average(paths[0], paths[2], 0.5, tmp_path / "other.safetensors")
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     first = saved(tmp_path / "a.safetensors", 1)
     other = tmp_path / "b.safetensors"

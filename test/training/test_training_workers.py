@@ -3,6 +3,7 @@
 """Processes prepare the streams that a run learns from, which are kept and drawn from."""
 
 import math
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ WINDOW = (64, 96)
 
 def plan(shards: Path, probes: int = 4, **changes: object) -> StreamPlan:
     config = create_config("small", probes=probes)
-    return StreamPlan(shards, 3, 4, 2, WINDOW, config, **changes)  # type: ignore[arg-type]
+    return StreamPlan(shards, [3, 0], 4, 2, WINDOW, config, **changes)  # type: ignore[arg-type]
 
 
 def tensors(batch: Any) -> list[torch.Tensor]:
@@ -75,3 +76,11 @@ def test_a_run_learns_from_what_workers_prepare(shards: Path, tmp_path: Path) ->
 def test_what_a_worker_cannot_do_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"sim\.shards"):
         next(echoed_batches(plan(tmp_path), 0, 1, 2, 1, 2, "cpu"))
+
+
+def test_a_run_that_goes_on_learns_other_streams(shards: Path) -> None:
+    first, again, later = (
+        next(replace(plan(shards), seed=seed).streams(0)) for seed in ([3, 0], [3, 0], [3, 1])
+    )
+    assert torch.equal(first.rgb, again.rgb)
+    assert not torch.equal(first.rgb, later.rgb)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pervformer_ros.bags.ground_truth import TrueChange, TrueThing
-from pervformer_ros.evaluation.episodes import HELD_OUT
+from pervformer_ros.evaluation.episodes import STREAMING
 from pervformer_ros.evaluation.memory.calibration import write_confidences
 from pervformer_ros.evaluation.memory.percepts import (
     NOISY,
@@ -21,7 +21,6 @@ from pervformer_ros.evaluation.memory.percepts import (
 from pervformer_ros.evaluation.memory.plain import shown_plainly
 from pervformer_ros.evaluation.memory.record import EventRecord
 from pervformer_ros.evaluation.memory.scoring import EventScore, Happening
-from pervformer_ros.evaluation.perception.suite import STREAMING
 from pervformer_ros.evaluation.table import Row, write_table
 from pervformer_ros.frame import NANOSECONDS, Frame
 from pervformer_ros.geometry import Array, invert
@@ -35,6 +34,7 @@ from pervformer_ros.memory import (
 from pervformer_ros.pipeline import Pipeline, PipelineConfig
 from pervformer_ros.sim.episode import FRAME_RATE, TICKS_PER_FRAME, Episode, Sight, frames_apart
 from pervformer_ros.sim.scenario import find, names
+from pervformer_ros.sim.seeds import refuse_held_out
 from pervformer_ros.sim.truth import Observer, TrueEvent, TrueObject
 from pervformer_ros.slam import SlamBackend
 
@@ -123,8 +123,7 @@ def development(scenarios: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
     Raises:
         ValueError: if there is no such scenario, or a seed is held out.
     """
-    if held_out_seeds := [seed for seed in seeds if seed >= HELD_OUT]:
-        raise ValueError(f"seeds {held_out_seeds} are held out: nothing is tuned on them")
+    refuse_held_out(seeds)
     chosen = scenarios.split(",") if scenarios else [n for n in names() if n != STREAMING]
     return [(find(scenario).name, seed) for scenario in chosen for seed in seeds]
 

@@ -158,11 +158,12 @@ def spread_rows(rows: Sequence[Row]) -> list[Row]:
     spreads: list[Row] = []
     for _, members in groupby(whole, key=group):
         alike = list(members)
-        if len(alike) < 2:
+        checkpoints = {row.get("checkpoint") for row in alike}
+        if len(checkpoints) < 2:
             continue
         kept = ("variant", "scenario", "seed", "source")
         row: About = {"about": "spread", **{k: alike[0][k] for k in kept if k in alike[0]}}
-        row["checkpoints"] = len(alike)
+        row["checkpoints"] = len(checkpoints)
         for figure in SPREAD:
             values = [v for r in alike if isinstance(v := r.get(figure), float)]
             if len(values) == len(alike):

@@ -5,7 +5,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pervformer_ros.evaluation.episodes import HELD_OUT
+from pervformer_ros.evaluation.episodes import STREAMING
 from pervformer_ros.evaluation.perception import rows
 from pervformer_ros.evaluation.perception.picture import write_sheet
 from pervformer_ros.evaluation.perception.places import draw_precision_recall
@@ -19,11 +19,8 @@ from pervformer_ros.evaluation.perception.watch import (
     watch,
 )
 from pervformer_ros.evaluation.table import Row, write_table
-from pervformer_ros.sim.scenario import find, names
 
 SUITE = "model"
-STREAMING = "long_shift"
-NO_SCENARIO = "none"  # recordings alone
 # What rows are about, and the titles of their tables.
 ABOUT = {
     "perception": "Perception",
@@ -33,24 +30,6 @@ ABOUT = {
     "streaming": "The first and the last part of the long shift",
     "spread": "Over the checkpoints of a variant",
 }
-
-
-def held_out(scenarios: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
-    """Return the scenarios and seeds to be simulated.
-
-    Args:
-        scenarios: separated by commas; "" for all but the long shift; "none".
-        seeds: for each of them.
-
-    Raises:
-        ValueError: if there is no such scenario, or a seed may have been trained on.
-    """
-    if scenarios == NO_SCENARIO:
-        return []
-    if trained_on := [seed for seed in seeds if seed < HELD_OUT]:
-        raise ValueError(f"seeds {trained_on} may have been trained on: use {HELD_OUT} and up")
-    chosen = scenarios.split(",") if scenarios else [n for n in names() if n != STREAMING]
-    return [(find(scenario).name, seed) for scenario in chosen for seed in seeds]
 
 
 def evaluate_model(
