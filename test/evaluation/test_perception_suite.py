@@ -198,7 +198,10 @@ def test_only_the_probes_forget():
 def test_the_spread_is_over_the_checkpoints_of_a_variant():
     row = {"about": "perception", "variant": "full", "scenario": "all", "seed": None, "hota": 0.5}
     other = {**row, "variant": "no_probes"}
-    (spread,) = spread_rows([{**row, "ap50": 0.6}, other, {**row, "ap50": 0.8}])
+    first, second = ({**row, "checkpoint": name} for name in ("a", "b"))
+    (spread,) = spread_rows([{**first, "ap50": 0.6}, other, {**second, "ap50": 0.8}])
     assert (spread["variant"], spread["checkpoints"]) == ("full", 2)
     assert (spread["ap50"], spread["ap50_std"]) == pytest.approx((0.7, np.sqrt(0.02)))
     assert (spread["hota"], spread["hota_std"]) == pytest.approx((0.5, 0.0))
+    # Two recordings of one name, seen by one checkpoint, are no spread.
+    assert spread_rows([{**first, "ap50": 0.6}, {**first, "ap50": 0.8}]) == []

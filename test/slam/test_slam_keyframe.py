@@ -76,7 +76,7 @@ def test_only_those_asked_for_are_offered():
 
 
 def test_keyframes_that_the_way_drifted_from_are_not_tied():
-    drift = [(0.0, 0.3**2), (np.radians(5.0) ** 2, 0.0), (0.001**2, 0.05**2), (0.0, 0.0)]
+    drift = [(0.0, 0.4**2), (np.radians(5.0) ** 2, 0.0), (0.001**2, 0.05**2), (0.0, 0.0)]
     assert fill([facing(0.0)] * 4, drift).is_tied.tolist() == [False, False, True, True]
 
 
