@@ -230,6 +230,9 @@ def transform_of(transform: Any) -> Array:
 def camera_model(message: Any, rectified: bool = False) -> CameraModel:
     """Return the camera of a CameraInfo message (fields lower case in ROS 2, upper case in ROS 1).
 
+    It speaks of the whole sensor: of that the image may be a region, and of the region pixels may
+    be binned.
+
     Raises:
         InputError: INVALID_CAMERA_INFO.
     """
@@ -247,12 +250,14 @@ def camera_model(message: Any, rectified: bool = False) -> CameraModel:
             f"distortion model '{message.distortion_model}' is not supported: rectify the images "
             "(image_proc) and set rectified",
         )
+    region = message.roi
+    across, down = max(1, int(message.binning_x)), max(1, int(message.binning_y))
     return CameraModel(
-        width=int(message.width),
-        height=int(message.height),
-        fx=float(K[0]),
-        fy=float(K[4]),
-        cx=float(K[2]),
-        cy=float(K[5]),
+        width=int(region.width or message.width) // across,
+        height=int(region.height or message.height) // down,
+        fx=float(K[0]) / across,
+        fy=float(K[4]) / down,
+        cx=(float(K[2]) - region.x_offset + 0.5) / across - 0.5,
+        cy=(float(K[5]) - region.y_offset + 0.5) / down - 0.5,
         distortion=tuple(float(d) for d in D) if D.any() else (),
     )

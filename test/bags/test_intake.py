@@ -231,6 +231,19 @@ def test_a_camera_info_becomes_its_camera(ros, model, distortion):
     assert camera_model(ros.camera_info(STAMP, camera, model)) == camera
 
 
+@pytest.mark.parametrize("ros", [ROS2, ROS1], ids=["ROS 2", "ROS 1"])
+def test_an_image_may_be_a_binned_region_of_the_sensor(ros):
+    sensor = CAMERA.scaled(2 * CAMERA.width, 2 * CAMERA.height)
+    message = ros.camera_info(STAMP, sensor)
+    message.binning_x = message.binning_y = 2
+    assert camera_model(message) == CAMERA
+    message.roi.x_offset, message.roi.y_offset = 40, 20
+    message.roi.width, message.roi.height = 200, 160
+    region = camera_model(message)
+    assert (region.width, region.height, region.fx) == (100, 80, CAMERA.fx)
+    assert (region.cx, region.cy) == pytest.approx((CAMERA.cx - 20, CAMERA.cy - 10))
+
+
 @pytest.mark.parametrize("distortion", [(0.01, 0.02, 0.0, 0.0), ()])
 def test_a_fisheye_is_refused_with_or_without_coefficients(distortion):
     camera = replace(CAMERA, distortion=distortion)
