@@ -71,7 +71,8 @@ class SlamNode(StreamNode):
         self._graph = self.create_lifecycle_publisher(MarkerArray, "slam/graph", NEWEST_LATCHED)
         self._tf = self.create_lifecycle_publisher(TFMessage, "/tf", 100)
         self._frames = 0
-        self._map_is_new, self._map_due_s = False, 0.0
+        self._news: list[Any] = []  # publishers of what has changed since they said it
+        self._map_due_s = 0.0
         self._map_timer = self.create_timer(
             MAP_PERIOD_S, self._publish_map, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
@@ -118,7 +119,8 @@ class SlamNode(StreamNode):
                 bundle.T_odom_base,
             )
             self._frames += 1
-            self._map_is_new |= self._last.is_keyframe
+            if self._last.is_keyframe:
+                self._news = [self._path, self._graph]
         self._publish(self._last)
 
     def on_odometry_taken(self, stamp_ns: int) -> None:
@@ -149,16 +151,15 @@ class SlamNode(StreamNode):
     def _publish_map(self) -> None:
         """Publish path and graph if they have changed and somebody listens."""
         started_s, update = time.monotonic(), self._last
-        for_path, for_graph = (p.get_subscription_count() for p in (self._path, self._graph))
-        is_due = self._map_is_new and started_s >= self._map_due_s
-        if update is None or not is_due or not (for_path or for_graph):
+        wanted = [p for p in self._news if p.get_subscription_count()]
+        if update is None or not wanted or started_s < self._map_due_s:
             return
         with self._line:
-            self._map_is_new = False
+            self._news = [p for p in self._news if p not in wanted]
             graph = self.backend.graph()
-        if for_path:
+        if self._path in wanted:
             self._path.publish(self._path_message(graph, update.stamp_ns))
-        if for_graph:
+        if self._graph in wanted:
             self._graph.publish(self._graph_message(graph, update.stamp_ns))
         self._map_due_s = started_s + (time.monotonic() - started_s) / MAP_SHARE
 
