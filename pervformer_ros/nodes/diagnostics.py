@@ -58,6 +58,12 @@ def status(name: str, level: bytes, message: str, values: Mapping[str, Any]) -> 
     )
 
 
+def bad_input(recent: list[Fault], works: bool, what: str) -> tuple[bytes, str]:
+    """Return level and words of faults: an error where no `what` works at all."""
+    words = ", ".join(fault.value for fault in recent)
+    return (WARN, f"bad input: {words}") if works else (ERROR, f"no {what} works: {words}")
+
+
 def array(node: Node, statuses: list[DiagnosticStatus]) -> DiagnosticArray:
     """Return the message for /diagnostics, stamped now."""
     message = DiagnosticArray(status=statuses)

@@ -19,9 +19,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
-from pervformer_ros.bags.intake import Intake, IntakeConfig, MessageBundle
+from pervformer_ros.bags.intake import Intake, IntakeConfig, MessageBundle, stamp_of
 from pervformer_ros.frame import Fault, FaultLog, InputError
-from pervformer_ros.nodes import conversions, parameters
+from pervformer_ros.nodes import parameters
 from pervformer_ros.nodes.diagnostics import FaultReporter, array
 from pervformer_ros.nodes.parameters import Spec
 from pervformer_ros.worker import LatestWorker
@@ -189,7 +189,7 @@ class StreamNode(LifecycleNode):
                 f"odometry is in frame '{frame}', odom_frame is '{expected}': set odom_frame",
             )
         ready = self.intake.on_odometry(message)
-        self.on_odometry_taken(conversions.nanoseconds(message.header.stamp))
+        self.on_odometry_taken(stamp_of(message.header))
         return ready
 
     def on_odometry_taken(self, stamp_ns: int) -> None:

@@ -35,7 +35,7 @@ from pervformer_ros.memory import ObjectState, SnapshotError, read_corridors, re
 from pervformer_ros.nodes import conversions, parameters
 from pervformer_ros.nodes.correction import SlamCorrection
 from pervformer_ros.nodes.corridors import corridor_of
-from pervformer_ros.nodes.diagnostics import ERROR, OK, STALE, WARN, status
+from pervformer_ros.nodes.diagnostics import OK, STALE, WARN, bad_input, status
 from pervformer_ros.nodes.edges import EdgeRelay, Nav2RouteServer
 from pervformer_ros.nodes.lifecycle import (
     LATCHED,
@@ -245,8 +245,7 @@ class PerceptionNode(StreamNode):
         frames = len(latencies)
         came, self._offered_before = self.offered - self._offered_before, self.offered
         if recent:
-            words = ", ".join(f.value for f in recent)
-            said = (WARN, f"bad input: {words}") if frames else (ERROR, f"no image works: {words}")
+            said = bad_input(recent, bool(frames), "image")
         elif not frames and came:
             said = WARN, "images come faster than one is worked on: a second was not enough"
         elif not frames:

@@ -22,7 +22,7 @@ from pervformer_ros.bags.intake import MessageBundle
 from pervformer_ros.frame import NANOSECONDS, Fault, InputError
 from pervformer_ros.geometry import Array
 from pervformer_ros.nodes import conversions, parameters
-from pervformer_ros.nodes.diagnostics import ERROR, OK, STALE, WARN, status
+from pervformer_ros.nodes.diagnostics import OK, STALE, WARN, bad_input, status
 from pervformer_ros.nodes.lifecycle import NEWEST_LATCHED, SENSOR_DATA, StreamNode, run
 from pervformer_ros.slam import (
     EdgeKind,
@@ -231,8 +231,7 @@ class SlamNode(StreamNode):
         name = self.qualified_name
         frames, self._frames = self._frames, 0
         if recent:
-            words = ", ".join(f.value for f in recent)
-            said = (WARN, f"bad input: {words}") if frames else (ERROR, f"no frame works: {words}")
+            said = bad_input(recent, bool(frames), "frame")
         elif not frames:
             said = STALE, "no features: is the perception node active?"
         else:

@@ -184,16 +184,17 @@ class SlamBackend:
         self._frames_lost = self._frames_lost + 1 if state == TrackingState.LOST else 0
         if T_odom_base is not None:
             self._T_map_odom = T_map_base @ invert(T_odom_base)
+        drift = self._drift()
         return SlamUpdate(
             stamp_ns=features.stamp_ns,
             T_map_base=T_map_base,
-            covariance=se3.in_fixed_axes(tracked.covariance + self._drift(), T_map_base),
+            covariance=se3.in_fixed_axes(tracked.covariance + drift, T_map_base),
             T_map_odom=self._T_map_odom,
             is_keyframe=is_keyframe,
             inliers=max((fix.inliers for fix in fixes), default=0),
             matched=max((attempt.matched for attempt in attempts), default=0),
             state=state,
-            warnings=self._warnings(attempts),
+            warnings=self._warnings(attempts, drift),
         )
 
     def trajectory(self) -> Trajectory:
@@ -494,9 +495,9 @@ class SlamBackend:
             return se3.isotropic(ANYWHERE_ROTATION, ANYWHERE_POSITION)
         return self._keyframes.drift_of(0) if len(self._keyframes) else np.zeros((6, 6))
 
-    def _warnings(self, attempts: Sequence[Attempt]) -> tuple[str, ...]:
+    def _warnings(self, attempts: Sequence[Attempt], drift: Array) -> tuple[str, ...]:
         warnings = []
-        sigma = float(np.sqrt(self._drift()[5, 5]))
+        sigma = float(np.sqrt(drift[5, 5]))
         if sigma > APART:
             warnings.append(f"known to {sigma:.0f} m only, until it recognises a place of the map")
         if self._odometer.jumped:

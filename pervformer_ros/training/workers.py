@@ -97,7 +97,7 @@ def echoed_batches(
         ValueError: if their images are not those of the model.
         ChildProcessError: if a process was killed.
     """
-    rng = np.random.default_rng([*plan.seed])
+    rng = np.random.default_rng(plan.seed)
     held: deque[Batch] = deque(maxlen=max(kept, streams))
     chunks = -(-plan.segment // plan.chunk)
     with _Workers(plan, workers) as prepared:
