@@ -39,13 +39,16 @@ class AssemblyConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle(Generic[Colour, Depth]):
-    """What belongs to one image. `reset` marks the first one after time went backwards."""
+    """What belongs to one image; `epoch` counts how often time went backwards before it.
+
+    Whoever sees another epoch than with the bundle before starts anew, whichever were dropped.
+    """
 
     stamp_ns: int
     colour: Colour
     depth: Depth | None
     T_odom_base: Array | None
-    reset: bool
+    epoch: int
 
 
 class OdometryBuffer:
@@ -105,7 +108,7 @@ class FrameAssembler(Generic[Colour, Depth]):
     """Turns stamped colour, depth and odometry, in any order of arrival, into bundles.
 
     Each `add_*` returns the bundles that have become ready, oldest first, with stamps that only
-    grow until a reset. `faults` counts what went wrong, by kind.
+    grow within an epoch. `faults` counts what went wrong, by kind.
     """
 
     def __init__(self, config: AssemblyConfig | None = None, faults: FaultLog | None = None):
@@ -116,7 +119,7 @@ class FrameAssembler(Generic[Colour, Depth]):
         self._max_wait_ns = int(self.config.max_wait_s * NANOSECONDS)
         self._jump_back_ns = int(self.config.jump_back_s * NANOSECONDS)
         self._jump_ahead_ns = int(self.config.jump_ahead_s * NANOSECONDS)
-        self._reset_pending = False
+        self._epoch = 0
         self._stray: tuple[int, Colour] | None = None  # the last image, if its stamp jumps
         # Images with their stamps and the time at which each came.
         self._colour: deque[tuple[int, int, Colour]] = deque()
@@ -223,7 +226,7 @@ class FrameAssembler(Generic[Colour, Depth]):
 
     def _start_anew(self, stamp_ns: int) -> None:
         """Forget what is of the time before a jump; the other streams may have jumped already."""
-        self._reset_pending = True
+        self._epoch += 1
         self._colour.clear()
         self._last_colour_ns = None
         latest_ns = stamp_ns + self._max_wait_ns
@@ -239,7 +242,7 @@ class FrameAssembler(Generic[Colour, Depth]):
         )
 
     def _advance(self, stamp_ns: int) -> None:
-        # A stream of another clock (or one from before a reset) must not push time along.
+        # A stream of another clock (or one that has not jumped yet) must not push time along.
         if self._last_colour_ns is None:
             return
         if stamp_ns - self._last_colour_ns <= max(self._jump_back_ns, 2 * self._max_wait_ns):
@@ -272,8 +275,7 @@ class FrameAssembler(Generic[Colour, Depth]):
             self.faults.add(
                 Fault.ODOMETRY_GAP, f"no odometry around the image's stamp {stamp_ns}: is it late?"
             )
-        reset, self._reset_pending = self._reset_pending, False
-        return Bundle(stamp_ns, colour, depth, T_odom_base, reset)
+        return Bundle(stamp_ns, colour, depth, T_odom_base, self._epoch)
 
     def _others_reached(self, stamp_ns: int) -> bool:
         """Tell whether nothing that is still to come can belong to an image of this stamp."""

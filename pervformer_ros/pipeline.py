@@ -144,11 +144,11 @@ class Pipeline:
         if self.slam is not None:
             self.slam.reset()
 
-    def step(self, frame: Frame, reset: bool = False) -> PipelineOutput:
-        """Take one frame; `reset` says that time went backwards before it."""
+    def step(self, frame: Frame) -> PipelineOutput:
+        """Take one frame."""
         started = time.perf_counter()
-        # Start anew where time went backwards, also if the frame that would have said so was lost
-        if reset or (self._newest_ns is not None and frame.stamp_ns < self._newest_ns):
+        # Start anew where time went backwards
+        if self._newest_ns is not None and frame.stamp_ns < self._newest_ns:
             self.reset()
         self._newest_ns = frame.stamp_ns
         # Look at the frame with what the probes remember

@@ -160,15 +160,20 @@ def replay(
         intake = bag.intake()
         every = max(1, bag.image_count // THUMBNAILS)
 
+        epoch = 0
+
         def work(bundle: MessageBundle) -> None:
+            nonlocal epoch
+            if bundle.epoch != epoch:
+                epoch = bundle.epoch
+                pipeline.reset()
+                odometry.clear()
             try:
                 frame = intake.build(bundle)
-                output = pipeline.step(frame, bundle.reset)
+                output = pipeline.step(frame)
             except InputError as error:
                 bag.faults.add(error.fault, str(error))
                 return
-            if odometry and frame.stamp_ns <= odometry[-1][0]:
-                odometry.clear()  # time went back, and the back end has started anew
             if frame.T_odom_base is not None:
                 odometry.append((frame.stamp_ns, frame.T_odom_base))
             if len(result.records) % every == every // 2:
@@ -241,11 +246,11 @@ def _work_in_real_time(
     """Hand over each bundle when its stamp is due; what comes too late to be taken is counted."""
     failures: list[Exception] = []
     worker = LatestWorker(work, failures.append, "replay")
-    started = first_ns = None
+    started = first_ns = epoch = None
     try:
         for bundle in bundles:
-            if started is None or first_ns is None or bundle.reset:
-                started, first_ns = time.monotonic(), bundle.stamp_ns
+            if started is None or first_ns is None or bundle.epoch != epoch:
+                started, first_ns, epoch = time.monotonic(), bundle.stamp_ns, bundle.epoch
             due = started + (bundle.stamp_ns - first_ns) / NANOSECONDS
             time.sleep(max(0.0, due - time.monotonic()))
             worker.offer(bundle)

@@ -57,6 +57,7 @@ class StreamNode(LifecycleNode):
         self._inputs: list[Any] = []
         self._worker: LatestWorker[MessageBundle] | None = None
         self._timer: Any = None
+        self._newest_ns = 0  # of what was worked on
         self.offered = 0  # bundles since it was activated
 
     # What a subclass provides ---------------------------------------------------------------
@@ -72,6 +73,10 @@ class StreamNode(LifecycleNode):
     @abstractmethod
     def subscribe(self, given: dict[str, Any]) -> list[Any]:
         """Return the stream's own subscriptions, besides camera, odometry and /tf_static."""
+
+    @abstractmethod
+    def start_anew(self) -> None:
+        """Forget what was: time went backwards. Called in the worker's thread."""
 
     @abstractmethod
     def work(self, bundle: MessageBundle) -> None:
@@ -112,7 +117,8 @@ class StreamNode(LifecycleNode):
         self.faults = FaultLog()
         self.reporter = FaultReporter(self, self.faults)
         self.intake = Intake(self.intake_config, self.faults)
-        self._worker = LatestWorker(self.work, self._on_error, self.get_name())
+        self._epoch = 0
+        self._worker = LatestWorker(self._work, self._on_error, self.get_name())
         self._inputs = [
             *self.subscribe(self.given),
             self.create_subscription(
@@ -180,6 +186,13 @@ class StreamNode(LifecycleNode):
                     self._worker.offer(bundle)
 
         return callback
+
+    def _work(self, bundle: MessageBundle) -> None:
+        # Time may have gone back while the node was inactive, too.
+        if bundle.epoch != self._epoch or bundle.stamp_ns < self._newest_ns:
+            self.start_anew()
+        self._epoch, self._newest_ns = bundle.epoch, bundle.stamp_ns
+        self.work(bundle)
 
     def _take_odometry(self, message: Odometry) -> list[MessageBundle]:
         frame, expected = message.header.frame_id, self.given["odom_frame"]

@@ -152,17 +152,20 @@ class PerceptionNode(StreamNode):
             ]
         return subscriptions
 
+    def start_anew(self) -> None:
+        """Forget everything, and where odom lay in map."""
+        self._correction.forget()
+        with self._line:
+            self.pipeline.reset()
+
     def work(self, bundle: MessageBundle) -> None:
         """Run the line on one frame and publish."""
-        # The bundle that says so may have been dropped: the stamps tell as well.
-        if bundle.reset or (self._stamp_ns is not None and bundle.stamp_ns < self._stamp_ns):
-            self._correction.forget()
         self._stamp_ns = bundle.stamp_ns
         frame = self.intake.build(bundle)
         with self._line:
             if (T_map_odom := self._correction.T_map_odom) is not None:
                 self.pipeline.correct(T_map_odom)
-            output = self.pipeline.step(frame, bundle.reset)
+            output = self.pipeline.step(frame)
             blocked = list(self.pipeline.memory.paths.blockers)
         if self._relay is not None:
             self._relay.update(blocked, time.monotonic())

@@ -102,13 +102,13 @@ class SlamNode(StreamNode):
             self.create_subscription(FeatureArray, "pervformer/features", on_features, SENSOR_DATA)
         ]
 
+    def start_anew(self) -> None:
+        """Begin anew, in the saved map if there is one."""
+        with self._line:
+            self._begin()
+
     def work(self, bundle: MessageBundle) -> None:
         """Localise one image's features and publish."""
-        # The bundle that says so may have been dropped: the stamps tell as well.
-        went_back = self._last is not None and bundle.stamp_ns < self._last.stamp_ns
-        if bundle.reset or went_back:
-            with self._line:
-                self._begin()
         if self.intake.camera is None:
             raise InputError(Fault.NO_CAMERA_INFO, "no camera_info yet: is it published?")
         with self._line:

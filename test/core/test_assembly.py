@@ -107,7 +107,7 @@ def test_each_image_gets_the_nearest_depth_and_its_pose_whatever_arrives_first(s
     assembler = FrameAssembler()
     bundles = flat(feed(assembler, streams.arrivals)) + assembler.flush()
     check(bundles, streams)
-    assert not any(b.reset for b in bundles)
+    assert not any(b.epoch for b in bundles)
     lost = sum(b.depth is None for b in bundles)
     alone = sum(b.T_odom_base is None for b in bundles)
     assert assembler.faults.counts[Fault.DEPTH_MISSING] == lost
@@ -165,14 +165,14 @@ def test_a_camera_that_is_much_later_than_odometry_still_gets_its_depth():
 
 
 @given(streams(), st.data(), st.integers(3_000, 100_000))
-def test_a_jump_back_starts_anew_with_one_reset_whatever_arrives_first(before, data, jump_ms):
+def test_a_jump_back_begins_one_new_epoch_whatever_arrives_first(before, data, jump_ms):
     again_ns = before.colour[-1] - jump_ms * MS
     after = data.draw(streams(again_ns))
     assembler = FrameAssembler()
     feed(assembler, before.arrivals)
     bundles = flat(feed(assembler, after.arrivals, again_ns)) + assembler.flush()
     check(bundles, after, again_ns)
-    assert [b.reset for b in bundles] == [True] + [False] * (len(bundles) - 1)
+    assert [b.epoch for b in bundles] == [1] * len(bundles)
     assert assembler.faults.counts[Fault.TIME_JUMP_BACK] == 1
 
 
@@ -221,7 +221,7 @@ def drive_past(stray_ns, images=20, **expected):
 def test_one_image_of_another_time_does_not_start_anew(stray_ns, odometry):
     assembler, bundles = drive_past(stray_ns, expect_depth=False, expect_odometry=odometry)
     assert [b.stamp_ns for b in bundles] == [START + i * 50 * MS for i in range(20)]
-    assert not any(b.reset for b in bundles)
+    assert not any(b.epoch for b in bundles)
     assert assembler.faults.counts == {Fault.OUT_OF_ORDER: 1}
 
 
@@ -232,7 +232,7 @@ def test_images_alone_may_say_that_time_jumped_and_none_is_lost():
     ahead = [stamp + 60_000 * MS for stamp in stamps]
     bundles = flat(assembler.add_colour(ns, ns) for ns in (*stamps, *again, *ahead))
     assert [b.stamp_ns for b in bundles] == [*stamps, *again, *ahead]
-    assert [b.stamp_ns for b in bundles if b.reset] == [again[0]]
+    assert [b.epoch for b in bundles] == [0] * 5 + [1] * 10
 
 
 # Bounds ------------------------------------------------------------------------------------------
