@@ -39,6 +39,7 @@ class Fault(str, Enum):
     INVALID_ODOMETRY = "invalid_odometry"
     ODOMETRY_GAP = "odometry_gap"
     INVALID_PATH = "invalid_path"
+    INVALID_TRUTH = "invalid_ground_truth"
     PROCESSING_FAILED = "processing_failed"
 
 
@@ -62,6 +63,11 @@ class FaultLog:
         # In this order, for readers in other threads: what is counted has words.
         self.latest[fault] = message
         self.counts[fault] += 1
+
+    @property
+    def total(self) -> int:
+        """How many there were of all kinds."""
+        return sum(self.counts.values())
 
     def summary(self) -> dict[str, str]:
         """Return "count: latest words" by the name of every kind that occurred."""

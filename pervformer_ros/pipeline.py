@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 FEATURES = ("auto", "orb", "pervformer")
 # Detections that score less are not even looked at; the memory knows which begin something.
 FAINT_SCORE = 0.2
+# What is restored goes on with its own clock where the next image is no farther than this from it.
+RESUMED_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class PipelineConfig:
 class PipelineOutput:
     """What one frame gave.
 
+    T_odom_base: where the robot is taken to be, as objects are placed.
     percept: what the model says, in the pixels of the frame's image.
     static_mask: (H, W) uint8, 255 = static and usable for SLAM, 0 = moving.
     static_depth: (H, W) float32 metres with moving pixels 0, or None without depth.
@@ -100,6 +103,7 @@ class PipelineOutput:
     """
 
     stamp_ns: int
+    T_odom_base: Array
     percept: PerceptArrays
     objects: list[WorldObject]
     events: list[Event]
@@ -150,9 +154,10 @@ class Pipeline:
         # Start anew where time went backwards
         if self._newest_ns is not None and frame.stamp_ns < self._newest_ns:
             self.reset()
-        self._newest_ns = frame.stamp_ns
+        elapsed_s = self._elapsed_s(frame.stamp_ns)
+        self._newest_ns = self._state_ns = frame.stamp_ns
         # Look at the frame with what the probes remember
-        percept = self._perceive(frame)
+        percept = self._perceive(frame, elapsed_s)
         # Tell what moves from what stands still
         motion = percept.motion_probability if self.trained else _nothing_moves(frame)
         motion = widen(motion, self.config.mask_margin_px)
@@ -175,6 +180,7 @@ class Pipeline:
         self.frames += 1
         return PipelineOutput(
             stamp_ns=frame.stamp_ns,
+            T_odom_base=self._T_odom_base,
             percept=percept,
             objects=remembered.objects,
             events=remembered.events,
@@ -247,10 +253,15 @@ class Pipeline:
 
     # The steps ------------------------------------------------------------------------------
 
-    def _perceive(self, frame: Frame) -> PerceptArrays:
-        last_ns = frame.stamp_ns if self._state_ns is None else self._state_ns
-        dt_s = max(0, frame.stamp_ns - last_ns) / NANOSECONDS
-        self._state_ns = frame.stamp_ns
+    def _elapsed_s(self, stamp_ns: int) -> float:
+        """Return the time since the frame before; what was restored was just seen."""
+        if self._state_ns is None:
+            return 0.0
+        elapsed_s = (stamp_ns - self._state_ns) / NANOSECONDS
+        restored = self._newest_ns is None
+        return 0.0 if restored and not 0 <= elapsed_s <= RESUMED_S else elapsed_s
+
+    def _perceive(self, frame: Frame, dt_s: float) -> PerceptArrays:
         percept, self._state = self.perceiver.perceive(
             frame.rgb,
             frame.depth,

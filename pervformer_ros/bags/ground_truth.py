@@ -6,12 +6,12 @@ Simulated bags tell which object every pixel shows and what is true of each obje
 the real world may tell which pixels move, or only where the robot was.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,17 @@ from scipy.ndimage import find_objects
 
 from pervformer_ros.bags.intake import pose_of, stamp_of
 from pervformer_ros.bags.reader import BagError, BagReader, TopicNames
-from pervformer_ros.frame import NANOSECONDS
+from pervformer_ros.frame import NANOSECONDS, Fault, FaultLog
 from pervformer_ros.geometry import Array
 
 INSTANCES = "/ground_truth/instance"
 OBJECTS = "/ground_truth/objects"
 EVENTS = "/ground_truth/events"
 MOTION_MASK = "/ground_truth/motion_mask"
-# What is true of an image has been recorded when messages this much younger have.
+# What is true of an image has been recorded when messages this much younger have. Where they are
+# older by as much, time has gone back.
 SLACK_NS = NANOSECONDS // 2
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +77,7 @@ class TrueMoment:
     instances: (H, W) uint16, the id of the object in every pixel, 0 = the static world.
     moving: (H, W) bool, what is seen there moves in the world.
     things: every object seen so far.
-    changes: events told with this image.
+    changes: events told with this image, or with one before it that was not asked for.
     """
 
     stamp_ns: int
@@ -97,21 +99,26 @@ class _Told:
 class GroundTruth:
     """Reads the truth of a bag alongside its images. Use as a context manager.
 
-    However long the bag, only what was recorded around the last image asked for is held.
+    However long the bag, only what was recorded around the last image asked for is held. What is
+    no pose or no image of its encoding counts as not told, and is noted in `faults`.
 
     Raises:
         BagError: on opening, if the bag cannot be read.
     """
 
-    def __init__(self, path: Path, topics: TopicNames | None = None):
+    def __init__(
+        self, path: Path, topics: TopicNames | None = None, faults: FaultLog | None = None
+    ):
+        self.faults = faults or FaultLog()
         self._bag = BagReader(path, topics or TopicNames())
         self._poses = self._bag.topics.truth_odometry
 
     def __enter__(self) -> "GroundTruth":
         self._bag.__enter__()
         self._messages = self._read()
-        self._waiting: dict[int, _Told] = {}
-        self._newest_ns = 0
+        # By how often time went back before, and by stamp.
+        self._waiting: dict[tuple[int, int], _Told] = {}
+        self._read_to = self._asked_for = (0, 0)
         return self
 
     def __exit__(
@@ -141,16 +148,20 @@ class GroundTruth:
         """Return what is true of the image with this stamp, or None if nothing was recorded.
 
         Args:
-            stamp_ns: not before that of the call before.
+            stamp_ns: not before that of the call before, unless time went back in the recording.
         """
-        while self._newest_ns <= stamp_ns + SLACK_NS:
+        epoch, last_ns = self._asked_for
+        asked = self._asked_for = epoch + (stamp_ns < last_ns), stamp_ns
+        while self._read_to <= (asked[0], stamp_ns + SLACK_NS):
             if (message := next(self._messages, None)) is None:
                 break
-            self._newest_ns = max(self._newest_ns, self._file(*message))
-        for past in [stamp for stamp in self._waiting if stamp < stamp_ns]:
-            del self._waiting[past]
-        told = self._waiting.pop(stamp_ns, None)
-        return None if told is None else self._moment(stamp_ns, told)
+            self._file(*message)
+        missed: list[Any] = []
+        for past in sorted(key for key in self._waiting if key < asked):
+            events = self._waiting.pop(past).events
+            missed += events if past[0] == asked[0] else []
+        told = self._waiting.pop(asked, _Told() if missed else None)
+        return None if told is None else self._moment(stamp_ns, told, missed + told.events)
 
     def _read(self) -> Iterator[tuple[str, Any]]:
         topics = (INSTANCES, OBJECTS, EVENTS, MOTION_MASK, self._poses)
@@ -158,35 +169,50 @@ class GroundTruth:
             for topic, _, message in self._bag.messages(topics):
                 yield topic, message
 
-    def _file(self, topic: str, message: Any) -> int:
-        """Put a message to its image and return the stamp."""
+    def _file(self, topic: str, message: Any) -> None:
+        """Put a message to its image."""
         stamp_ns = stamp_of(message.header)
-        told = self._waiting.setdefault(stamp_ns, _Told())
+        epoch, newest_ns = self._read_to
+        if stamp_ns <= newest_ns - SLACK_NS:
+            epoch, newest_ns = epoch + 1, stamp_ns
+        self._read_to = epoch, max(newest_ns, stamp_ns)
+        told = self._waiting.setdefault((epoch, stamp_ns), _Told())
         if topic == EVENTS:
             told.events.append(message)
         else:
             told.by_topic[topic] = message
-        return stamp_ns
 
-    def _moment(self, stamp_ns: int, told: _Told) -> TrueMoment:
+    def _moment(self, stamp_ns: int, told: _Told, events: list[Any]) -> TrueMoment:
         pose, image, mask, objects = (
             told.by_topic.get(topic) for topic in (self._poses, INSTANCES, MOTION_MASK, OBJECTS)
         )
-        instances = None if image is None else _pixels(image, "16UC1", np.uint16)
-        moving = None if mask is None else _pixels(mask, "mono8", np.uint8) > 127
+        instances = self._known(_pixels, image, "16UC1", np.uint16)
+        moving = self._known(_pixels, mask, "mono8", np.uint8)
+        moving = None if moving is None else moving > 127
         things = None
-        if objects is not None and instances is not None:
-            things = _things(objects, instances)
-            if moving is None:
+        if instances is not None:
+            things = self._known(_things, objects, instances)
+            if things is not None and moving is None:
                 moving = np.isin(instances, [t.id for t in things if t.moving])
+        changes = (self._known(_change, event) for event in events)
         return TrueMoment(
             stamp_ns=stamp_ns,
-            T_map_base=None if pose is None else pose_of(pose.pose.pose),
+            T_map_base=self._known(_robot, pose),
             instances=instances,
             moving=moving,
             things=things,
-            changes=[_change(stamp_ns, event) for event in told.events],
+            changes=[change for change in changes if change is not None],
         )
+
+    def _known(self, read: Callable[..., T], message: Any, *how: Any) -> T | None:
+        """Return what a message tells, None where there is none or it is no truth."""
+        if message is None:
+            return None
+        try:
+            return read(message, *how)
+        except ValueError as error:
+            self.faults.add(Fault.INVALID_TRUTH, str(error))
+            return None
 
 
 def boxes_of(instances: NDArray[np.uint16]) -> dict[int, tuple[int, NDArray[np.float32]]]:
@@ -227,9 +253,13 @@ def _things(message: Any, instances: NDArray[np.uint16]) -> list[TrueThing]:
     return things
 
 
-def _change(stamp_ns: int, event: Any) -> TrueChange:
+def _robot(message: Any) -> Array:
+    return pose_of(message.pose.pose)
+
+
+def _change(event: Any) -> TrueChange:
     return TrueChange(
-        stamp_ns=stamp_ns,
+        stamp_ns=stamp_of(event.header),
         type=int(event.type),
         object_id=int(event.object_id),
         label=str(event.object_label),
@@ -249,10 +279,10 @@ def _pixels(message: Any, encoding: str, kind: type[np.generic]) -> NDArray[Any]
     """Return an Image's pixels (H, W).
 
     Raises:
-        BagError: if they are of another encoding than the topic's.
+        ValueError: if they are of another encoding than the topic's, or not all there.
     """
     if message.encoding != encoding:
-        raise BagError(f"a ground truth image is {message.encoding}: record it as {encoding}")
+        raise ValueError(f"a ground truth image is {message.encoding}: record it as {encoding}")
     item = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
     rows = np.frombuffer(bytes(message.data), np.uint8).reshape(message.height, message.step)
     used = np.ascontiguousarray(rows[:, : message.width * item.itemsize])

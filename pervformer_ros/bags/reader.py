@@ -17,7 +17,7 @@ from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
 from pervformer_ros.bags.intake import Intake, IntakeConfig, MessageBundle, pose_of, stamp_of
-from pervformer_ros.bags.salvage import salvage
+from pervformer_ros.bags.salvage import missing_parts, salvage
 from pervformer_ros.frame import FaultLog, Frame, InputError
 from pervformer_ros.geometry import Array, Trajectory
 
@@ -74,6 +74,7 @@ class BagReader:
 
     def __enter__(self) -> "BagReader":
         self._reader = _open(self.path)
+        self._lacks = missing_parts(self.path)
         try:
             self._streams = {f.name: self._find(f.name) for f in fields(self.topics)}
             for stream in self.required:
@@ -199,6 +200,13 @@ class BagReader:
             except InputError as error:
                 self.faults.add(error.fault, str(error))
 
+    def no_usable_image(self, truncated: str | None = None) -> "BagError":
+        """Return the error that says why not one image could be used."""
+        reasons = [f"{fault.value}: {text}" for fault, text in self.faults.latest.items()]
+        if truncated:
+            reasons.append(truncated)
+        return BagError(f"{self.path} has no usable image. {'; '.join(reasons)}")
+
     def ground_truth(self) -> Trajectory | None:
         """Return the true poses of base_link in map, or None if the bag has none.
 
@@ -250,6 +258,11 @@ class BagReader:
             yield from self._reader.messages(connections)
         except Exception as error:  # rosbags and the codecs under it raise many kinds
             raise self._damaged(error) from error
+        if self._lacks:
+            raise BagError(
+                f"{self.path} lacks {', '.join(self._lacks)}, listed in its metadata.yaml: copy it "
+                "there, or run `ros2 bag reindex` to do without"
+            )
 
     def _damaged(self, error: Exception) -> BagError:
         return BagError(f"{self.path} is damaged after what was read: {str(error) or repr(error)}")

@@ -3,7 +3,8 @@
 """Recordings of a recorder that was killed: read as far as they are whole.
 
 Such a rosbag2 folder has no metadata.yaml, and its last MCAP file no index and no footer. What is
-there are records, whole but for the last: https://mcap.dev/spec
+there are records, whole but for the last: https://mcap.dev/spec. After a power cut that one, and
+what follows, may be zeros.
 """
 
 import struct
@@ -12,14 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import yaml  # type: ignore[import-untyped]
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import ReaderError
-from rosbags.rosbag2.storage_mcap import ChunkInfo, McapReader
+from rosbags.rosbag2.storage_mcap import ChunkInfo, McapReader, decompress
 from rosbags.typesys.store import Typestore
 
 STORAGES = ("*.mcap", "*.db3")
 RECORD = struct.Struct("<BQ")  # opcode, size of what follows
-CHUNK = 0x06
+CHUNK, NONE = 0x06, 0x00
 CHUNK_TIMES = struct.Struct("<QQQII")  # first, last, bytes unpacked, checksum, length of the next
 
 
@@ -35,6 +37,16 @@ def salvage(path: Path, default_types: Typestore) -> AnyReader | None:
     except Exception:  # rosbags and the codecs under it raise many kinds
         return None
     return reader
+
+
+def missing_parts(path: Path) -> list[str]:
+    """Return the files that a rosbag2 folder's metadata.yaml lists and that are not there."""
+    try:
+        metadata = yaml.safe_load((path / "metadata.yaml").read_text("utf-8"))
+        names = metadata["rosbag2_bagfile_information"]["relative_file_paths"]
+        return [str(name) for name in names if not (path / str(name)).exists()]
+    except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError):
+        return []
 
 
 class BrokenMcapReader(McapReader):
@@ -86,12 +98,26 @@ def _whole_records(file: BinaryIO, start: int) -> tuple[list[ChunkInfo], int]:
     while end + RECORD.size <= size:
         file.seek(end)
         opcode, length = RECORD.unpack(file.read(RECORD.size))
-        if end + RECORD.size + length > size:
+        if opcode == NONE or end + RECORD.size + length > size:
             break
         if opcode == CHUNK:
             chunks.append(_chunk(file, end, length))
         end += RECORD.size + length
+    if chunks and not _is_whole(file, chunks[-1]):
+        end = chunks.pop().chunk_start_offset
     return chunks, end
+
+
+def _is_whole(file: BinaryIO, chunk: ChunkInfo) -> bool:
+    """Return whether what is in a chunk can be unpacked."""
+    file.seek(chunk.chunk_start_offset + RECORD.size)
+    _, _, unpacked, checksum, name_size = CHUNK_TIMES.unpack(file.read(CHUNK_TIMES.size))
+    file.seek(name_size + 8, 1)
+    try:
+        decompress(file.read(chunk.compressed_size), chunk.compression, unpacked, checksum)
+    except Exception:  # the codecs raise many kinds
+        return False
+    return True
 
 
 def _chunk(file: BinaryIO, offset: int, length: int) -> ChunkInfo:

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person sees: lines, tables, progress bars, and errors that say what to do."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -32,6 +34,19 @@ def clear_errors(*more: type[Exception]) -> Iterator[None]:
             line += ": it is one of requirements-dev.txt"
         errors.print(f"[red]error:[/red] {escape(line)}", soft_wrap=True)
         raise typer.Exit(1) from error
+
+
+def check_folder(path: Path) -> None:
+    """Check that results can be written to a folder, there or not, before the work is done.
+
+    Raises:
+        OSError: if they cannot.
+    """
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{there} is no folder: name another for the results")
+    if not os.access(there, os.W_OK):
+        raise PermissionError(f"nothing can be written to {there}: name another folder")
 
 
 def say(line: str, style: str = "") -> None:

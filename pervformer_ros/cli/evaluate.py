@@ -4,12 +4,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pervformer_ros.cli.console import clear_errors, progress_bar, say, show
+from pervformer_ros.cli.console import check_folder, clear_errors, progress_bar, say, show
 from pervformer_ros.cli.options import CHECKPOINT_HELP, SIZE_HELP, Rate, Size
+
+if TYPE_CHECKING:
+    from pervformer_ros.evaluation.table import Row
 
 app = typer.Typer(help="Measure, print a table and write table.json.", no_args_is_help=True)
 
@@ -24,6 +27,23 @@ def _held_out(
         with progress_bar(f"simulate {scenario} {seed}") as progress:
             bag = episode_bag(bags, scenario, seed, seconds, progress, rate)
         yield bag, scenario, seed
+
+
+def _recordings(paths: list[Path] | None) -> list[Path]:
+    """Return other bags, whose names stand for them in tables and pictures (ValueError)."""
+    names = [path.name for path in paths or []]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"several recordings are called {', '.join(sorted(twice))}: rename them")
+    return paths or []
+
+
+def _warn(rows: "list[Row]") -> None:
+    """Say which recordings could not be read to the end, or not whole."""
+    for row in {row["scenario"]: row for row in rows if "faults" in row}.values():
+        if row["truncated"]:
+            say(f"{row['scenario']} breaks off: it is judged up to there", "yellow")
+        if row["faults"]:
+            say(f"{row['scenario']}: {row['faults']} messages could not be used", "yellow")
 
 
 @app.command("model")
@@ -47,16 +67,18 @@ def evaluate_perception(
     from pervformer_ros.evaluation.table import as_table
 
     with clear_errors(ImportError):
+        check_folder(out)
         from pervformer_ros.evaluation.perception.suite import ABOUT, evaluate_model
         from pervformer_ros.evaluation.perception.variants import VARIANTS, variants_of
         from pervformer_ros.evaluation.perception.watch import Bag
 
         wanted = variants.split(",") if variants else VARIANTS
         tested = variants_of(checkpoint or [""], model.value, wanted)
-        watched = [Bag(path, path.name, None, seconds) for path in recording or []]
+        watched = [Bag(path, path.name, None, seconds) for path in _recordings(recording)]
         watched += [Bag(*found) for found in _held_out(bags, scenarios, seeds, seconds, rate)]
         with progress_bar("evaluate") as progress:
             rows = evaluate_model(tested, watched, out, progress)
+    _warn(rows)
     for about, title in ABOUT.items():
         if part := [row for row in rows if row["about"] == about]:
             show(as_table(title, [{**row, "about": None} for row in part]))
@@ -85,17 +107,21 @@ def evaluate_drift(
     """Compare SLAM's drift with and without PervFormer, fused with odometry and visual only."""
     from pervformer_ros.evaluation.slam.methods import methods_of
     from pervformer_ros.evaluation.slam.runs import Recording
+    from pervformer_ros.evaluation.slam.sight import Sight
     from pervformer_ros.evaluation.slam.suite import evaluate_slam, shown
     from pervformer_ros.evaluation.table import as_table
     from pervformer_ros.pipeline import PipelineConfig
 
     with clear_errors():
+        check_folder(out)
         compared = methods_of(methods)
         config = PipelineConfig(checkpoint, model.value, "pervformer")
-        driven = [Recording(path, path.name, None) for path in recording or []]
+        Sight(compared, masks, config)  # what it refuses is told before anything is simulated
+        driven = [Recording(path, path.name, None) for path in _recordings(recording)]
         driven += [Recording(*found) for found in _held_out(bags, scenarios, seeds, seconds, rate)]
         with progress_bar("evaluate slam") as progress:
             rows = evaluate_slam(driven, compared, masks, out, config, seconds, every, progress)
+    _warn(rows)
     show(as_table("slam: position error (ATE)", shown(rows)))
     say(f"table: {out / 'table.json'}")
 
@@ -124,6 +150,7 @@ def evaluate_remembering(
     from pervformer_ros.pipeline import PipelineConfig
 
     with clear_errors(), progress_bar("evaluate memory") as progress:
+        check_folder(out)
         chosen = development if tuning else held_out
         episodes = chosen(scenarios, parse_seeds(seeds))
         config = PipelineConfig(checkpoint, model.value)
@@ -140,13 +167,16 @@ def speed(
     windows: Annotated[str, typer.Option(help="Frames the others look at.")] = "8,32,128",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="Turns each takes; the median counts.")] = 5,
-    quick: Annotated[bool, typer.Option("--quick", help="Tiny models, to see it work.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Tiny models, to see it work; see no other option.")
+    ] = False,
 ) -> None:
     """Compare the next frame's time and memory with TimeSformer's and VideoMAE's."""
     from pervformer_ros.evaluation.speed import QUICK, SpeedPlan, measure_speed
     from pervformer_ros.evaluation.table import as_table, write_table
 
     with clear_errors(ImportError), progress_bar("evaluate speed") as progress:
+        check_folder(out)
         frames = tuple(int(word) for word in windows.split(","))
         plan = QUICK if quick else SpeedPlan(windows=frames, threads=threads, rounds=rounds)
         rows = measure_speed(plan, progress)

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pervformer_ros.cli import options
-from pervformer_ros.cli.console import clear_errors, progress_bar, say, show
+from pervformer_ros.cli.console import check_folder, clear_errors, progress_bar, say, show
 from pervformer_ros.cli.options import Features, Size
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def replay(
     from pervformer_ros.pipeline import PipelineConfig
 
     with clear_errors(), progress_bar("replay") as progress:
+        check_folder(out)
         topics = colour_topic, info_topic, depth_topic, odom_topic
         reader = options.open_bag(bag, topics, base_frame, extrinsics, rectified)
         config = PipelineConfig(checkpoint, model.value, features.value)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drift of a trajectory against the truth, measured by evo."""
 
-import contextlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pervformer_ros.geometry import Array, Trajectory, quaternion
 
 RPE_DELTA_M = 1.0
 SAME_STAMP_S = 0.01
+LEAST_PAIRS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,6 @@ class Drift:
 
 def measure_drift(truth: Trajectory, estimate: Trajectory) -> Drift:
     """Compare poses of equal stamps. What the data cannot tell (too short, no overlap) is None."""
-    if len(truth) < 3 or len(estimate) < 3:
-        return Drift()
     try:
         reference, measured = _pair(truth, estimate)
     except sync.SyncException:
@@ -63,10 +61,11 @@ def position_errors(truth: Trajectory, estimate: Trajectory) -> tuple[Array, Arr
 
 def align(truth: Trajectory, estimate: Trajectory) -> Trajectory:
     """Return the estimate moved onto the truth as ATE does it; as it is where that cannot be."""
-    moved = to_evo(estimate)
-    with contextlib.suppress(sync.SyncException):
-        moved.transform(_align(*_pair(truth, estimate)))
-    return Trajectory(estimate.stamps_ns, np.array(moved.poses_se3))
+    try:
+        T = _align(*_pair(truth, estimate))
+    except sync.SyncException:
+        return estimate
+    return Trajectory(estimate.stamps_ns, T @ estimate.poses)
 
 
 def poses_at(truth: Trajectory, stamps_ns: NDArray[np.int64]) -> list[Array | None]:
@@ -103,8 +102,13 @@ def write_tum(path: Path, poses: Trajectory) -> None:
 def _pair(
     truth: Trajectory, estimate: Trajectory
 ) -> tuple[trajectory.PoseTrajectory3D, trajectory.PoseTrajectory3D]:
-    """Return the poses of equal stamps (SyncException where there are none)."""
-    return sync.associate_trajectories(to_evo(truth), to_evo(estimate), max_diff=SAME_STAMP_S)
+    """Return the poses of equal stamps (SyncException where they are too few to compare)."""
+    if min(len(truth), len(estimate)) < LEAST_PAIRS:
+        raise sync.SyncException("too few poses")
+    pairs = sync.associate_trajectories(to_evo(truth), to_evo(estimate), max_diff=SAME_STAMP_S)
+    if pairs[0].num_poses < LEAST_PAIRS:
+        raise sync.SyncException("too few poses of equal stamps")
+    return pairs
 
 
 def _align(reference: trajectory.PoseTrajectory3D, measured: trajectory.PoseTrajectory3D) -> Array:

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replay of a bag through the line: what is measured on the way, and what the report says."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -19,8 +18,9 @@ from pervformer_ros.bags.intake import MessageBundle
 from pervformer_ros.bags.reader import BagError, BagReader
 from pervformer_ros.evaluation.drift import Drift, measure_drift
 from pervformer_ros.evaluation.memory.jury import EventJury
+from pervformer_ros.evaluation.pace import Pace
 from pervformer_ros.features import MOVING, FeatureSet
-from pervformer_ros.frame import NANOSECONDS, Frame, InputError
+from pervformer_ros.frame import Frame, InputError
 from pervformer_ros.geometry import Array, Trajectory
 from pervformer_ros.memory import corridors_of_bag
 from pervformer_ros.pipeline import Pipeline, PipelineConfig, PipelineOutput
@@ -152,15 +152,15 @@ def replay(
     odometry: list[tuple[int, Array]] = []
     with reader as bag, ExitStack() as stack:
         jury = _jury(pipeline, bag)
-        if jury is not None:
-            stack.enter_context(jury)
         events = EventJury(bag) if pipeline.trained and EventJury.can_judge(bag) else None
-        if events is not None:
-            stack.enter_context(events)
+        asked: list[Jury | EventJury | None] = [jury, events]
+        judges = [judge for judge in asked if judge is not None]
+        for judge in judges:
+            stack.enter_context(judge)
         intake = bag.intake()
         every = max(1, bag.image_count // THUMBNAILS)
 
-        epoch = 0
+        epoch, pace = 0, Pace()
 
         def work(bundle: MessageBundle) -> None:
             nonlocal epoch
@@ -168,20 +168,24 @@ def replay(
                 epoch = bundle.epoch
                 pipeline.reset()
                 odometry.clear()
+                for judge in judges:
+                    judge.start_anew()
             try:
                 frame = intake.build(bundle)
                 output = pipeline.step(frame)
             except InputError as error:
                 bag.faults.add(error.fault, str(error))
                 return
+            with pace.stopped():
+                note(frame, output)
+
+        def note(frame: Frame, output: PipelineOutput) -> None:
             if frame.T_odom_base is not None:
                 odometry.append((frame.stamp_ns, frame.T_odom_base))
             if len(result.records) % every == every // 2:
                 result.thumbnails.append(draw(frame.rgb, output.features, output.static_mask))
-            if jury is not None:
-                jury.hear(frame, output)
-            if events is not None:
-                events.hear(frame, output)
+            for judge in judges:
+                judge.hear(frame, output)
             hear(frame, output)
             result.records.append(_record(output))
             result.rss_mb.append(psutil.Process().memory_info().rss / MEGABYTE)
@@ -193,7 +197,7 @@ def replay(
 
         try:
             if realtime:
-                _work_in_real_time(bundles(), work, result)
+                _work_in_real_time(bundles(), work, result, pace)
             else:
                 for bundle in bundles():
                     work(bundle)
@@ -201,7 +205,7 @@ def replay(
             result.truncated = str(error)
         result.truth = bag.ground_truth()
         if not result.records:
-            raise BagError(_no_frames(path, bag, result))
+            raise bag.no_usable_image(result.truncated)
         result.faults = bag.faults.summary()
         if jury is not None:
             result.perception = jury.verdict()
@@ -241,18 +245,21 @@ def draw(
 
 
 def _work_in_real_time(
-    bundles: Iterator[MessageBundle], work: Callable[[MessageBundle], None], result: Replay
+    bundles: Iterator[MessageBundle],
+    work: Callable[[MessageBundle], None],
+    result: Replay,
+    pace: Pace,
 ) -> None:
     """Hand over each bundle when its stamp is due; what comes too late to be taken is counted."""
     failures: list[Exception] = []
     worker = LatestWorker(work, failures.append, "replay")
-    started = first_ns = epoch = None
+    epoch = None
     try:
         for bundle in bundles:
-            if started is None or first_ns is None or bundle.epoch != epoch:
-                started, first_ns, epoch = time.monotonic(), bundle.stamp_ns, bundle.epoch
-            due = started + (bundle.stamp_ns - first_ns) / NANOSECONDS
-            time.sleep(max(0.0, due - time.monotonic()))
+            if bundle.epoch != epoch:
+                pace.begin(bundle.stamp_ns)
+                epoch = bundle.epoch
+            pace.wait_for(bundle.stamp_ns)
             worker.offer(bundle)
             if failures:
                 break
@@ -280,13 +287,6 @@ def _trajectory(poses: list[tuple[int, Array]]) -> Trajectory | None:
     if not poses:
         return None
     return Trajectory(np.array([s for s, _ in poses]), np.stack([T for _, T in poses]))
-
-
-def _no_frames(path: Path, bag: BagReader, result: Replay) -> str:
-    reasons = [f"{fault.value}: {text}" for fault, text in bag.faults.latest.items()]
-    if result.truncated:
-        reasons.append(result.truncated)
-    return f"{path} has no usable image. " + "; ".join(reasons)
 
 
 def _rounded(number: Any) -> float | None:

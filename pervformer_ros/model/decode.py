@@ -72,15 +72,17 @@ def detections(percept: Percept, score_threshold: float = 0.3, count: int = 32) 
     )
     index, cell = index.gather(1, best), cell.gather(1, best)
     box = box.gather(1, best[..., None].expand(-1, -1, 4))
-    mask = _masks(_pick(percept.mask_coefficients, cell), percept.mask_prototypes, box)
+    mask = _masks(_pick(percept.mask_coefficients, cell), percept.mask_prototypes)
+    # One cell more than the box: what is enlarged later is cut at its edge then.
+    wide, within = (_in_box(box, mask, cells) for cells in (1, 0))
     return Detections(
         valid=score >= score_threshold,
         score=score,
         class_index=index // (rows * columns),
         box=box,
-        mask=mask,
+        mask=mask * wide,
         embedding=_pick(percept.embedding, cell),
-        motion=_mean_motion(percept.motion, mask),
+        motion=_mean_motion(percept.motion, mask * within),
     )
 
 
@@ -178,15 +180,20 @@ def _vote(sides: Tensor, heat: Tensor, index: Tensor) -> Tensor:
     return (weight[..., None] * said).sum(2) / weight.sum(2, keepdim=True)
 
 
-def _masks(coefficients: Tensor, prototypes: Tensor, box: Tensor) -> Tensor:
+def _masks(coefficients: Tensor, prototypes: Tensor) -> Tensor:
     """Return mask probabilities (B, K, h4, w4) (YOLACT, https://arxiv.org/abs/1904.02689)."""
-    rows, columns = prototypes.shape[-2:]
-    logits = torch.unflatten(coefficients @ prototypes.float().flatten(2), 2, (rows, columns))
+    logits = coefficients @ prototypes.float().flatten(2)
+    return torch.sigmoid(torch.unflatten(logits, 2, prototypes.shape[-2:]))
+
+
+def _in_box(box: Tensor, mask: Tensor, margin: int) -> Tensor:
+    """Return which cells of masks (B, K, h4, w4) lie in their box, or so many beside it."""
+    rows, columns = mask.shape[-2:]
     x = (torch.arange(columns, device=box.device) + 0.5) / columns
     y = ((torch.arange(rows, device=box.device) + 0.5) / rows)[:, None]
     left, top, right, bottom = box[..., None, None].unbind(dim=2)
-    inside = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
-    return torch.sigmoid(logits) * inside
+    across = (x >= left - margin / columns) & (x <= right + margin / columns)
+    return across & (y >= top - margin / rows) & (y <= bottom + margin / rows)
 
 
 def _mean_motion(motion: Tensor, mask: Tensor) -> Tensor:

@@ -206,7 +206,10 @@ class Perceiver:
         # A copy in any case: images from messages are often read-only, or have negative strides.
         if rgb.shape[:2] == size:
             return np.array(rgb)
-        return np.asarray(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+        # Averaging areas makes blocks of what is enlarged.
+        smaller = rgb.shape[0] >= size[0] and rgb.shape[1] >= size[1]
+        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(rgb, size[::-1], interpolation=how), np.uint8)
 
     def _inverse(self, depth: Floats | None) -> tuple[Tensor, Tensor]:
         """Return inverse depth and its validity (1, 1, H, W) in the model's size."""

@@ -15,6 +15,9 @@ from pervformer_ros.model.pointing import Sight, sight
 from pervformer_ros.model.probes import ProbeTokens, alive_after, alive_through
 from pervformer_ros.model.stems import MAX_INVERSE_DEPTH, ConvStem, PatchStem
 
+# No motion is believed to have gone on unseen for longer than this.
+LONGEST_GUESS_S = 0.5
+
 
 class VideoInput(NamedTuple):
     """What the model is given; axes (B, T, ...) for `forward` and (B, ...) for `step`."""
@@ -196,7 +199,8 @@ class PervFormer(nn.Module):
         # Nobody knows how long what is out of sight goes on as it went: it is taken to rest.
         velocity = percept.probe_velocity.float() * seen[..., None]
         measured = percept.probe_position.float()
-        dt = frame.dt.float().clamp(min=0.0)
+        # After a pause nobody knows how it went on meanwhile.
+        dt = frame.dt.float().clamp(0.0, LONGEST_GUESS_S)
         return carry(measured, gain, velocity, frame.ego.float(), dt, position)
 
     def _tokens(

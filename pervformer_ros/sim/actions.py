@@ -7,11 +7,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pervformer_ros.memory.classes import prior_of
 from pervformer_ros.sim.route import MAX_YAW_RATE, Route
 from pervformer_ros.sim.stage import TICK, Body, Stage, Story
 
 ACCELERATION, BRAKING = 0.6, 0.8
 LOOK_AHEAD = 3.5
+# So much more than its width a body wants beside what may move. What stands it just has to miss, or
+# the things beside a lane would stop it for ever.
+SIDE_ROOM = 0.1
 LIFT_RATE = 0.25
 STRIDE = 0.72
 
@@ -97,17 +101,22 @@ def release(load: Body) -> None:
     load.carrier, load.z = 0, 0.0
 
 
+def _may_move(body: Body) -> bool:
+    return bool(body.carrier) or prior_of(body.kind.label).moves_alone
+
+
 def _limit_by_obstacles(
     stage: Stage, body: Body, route: Route, s: float, exempt: set[int]
 ) -> float:
     """Return the speed from which the body can stop before what stands or walks on its route."""
-    discs = stage.obstacles(exempt)
+    discs, owners = stage.obstacles(exempt)
     distance, points = route.ahead(s, LOOK_AHEAD + body.kind.reach)
     if len(discs) == 0 or len(points) == 0:
         return np.inf
     gaps = np.hypot(*(points[:, None] - discs[None, :, :2]).transpose(2, 0, 1)) - discs[:, 2]
-    hit = (gaps < body.kind.half_width + 0.1).any(axis=1)
+    room = [SIDE_ROOM if _may_move(stage.bodies[i]) else 0.0 for i in owners]
+    hit = (gaps < body.kind.half_width + np.array(room)).any(axis=1)
     if not hit.any():
         return np.inf
-    room = distance[int(np.argmax(hit))] - body.kind.reach - body.kind.clearance
-    return float(np.sqrt(2 * BRAKING * max(room, 0.0)))
+    left = distance[int(np.argmax(hit))] - body.kind.reach - body.kind.clearance
+    return float(np.sqrt(2 * BRAKING * max(left, 0.0)))

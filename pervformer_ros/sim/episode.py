@@ -53,7 +53,8 @@ class Shot:
     """One frame and the truth about it.
 
     index: its number. tick: of the log. frame: what the robot's sensors deliver.
-    T_map_base: true pose. render: what an ideal camera would see, with instance ids.
+    T_map_base: true pose. render: what an ideal camera would see, with instance ids; nothing while
+    the robot's is covered.
     """
 
     index: int
@@ -164,10 +165,14 @@ class Episode:
             T_map_base, render = self.T_map_base(tick), self.render(tick)
             rgb = sensor.colour(render, index, self._yaw_rate(tick), float(self.log.cover[tick]))
             depth = sensor.depth(render, index)
+            if self.is_covered(tick):
+                nothing = np.zeros_like(render.instance)
+                depth = np.zeros_like(depth)
+                render = replace(render, depth=np.zeros_like(render.depth), instance=nothing)
             frame = Frame(
                 stamp_ns=self.stamp_ns(tick),
                 rgb=rgb,
-                depth=depth * np.float32(self.log.cover[tick] < 0.5),
+                depth=depth,
                 camera=self.camera,
                 T_base_camera=self.T_base_camera,
                 T_odom_base=self.T_odom_base(tick),
@@ -179,11 +184,17 @@ class Episode:
         T_map_camera = self.T_map_base(tick) @ self.T_base_camera
         return self.renderer.render(T_map_camera, self.movers(tick), self.log.lights[tick])
 
+    def is_covered(self, tick: int) -> bool:
+        """Return whether the camera sees nothing."""
+        return bool(self.log.cover[tick] >= 0.5)
+
     def sight(self, tick: int) -> Sight:
         """Return what can be seen at a tick, without rendering colours."""
         T_map_base = self.T_map_base(tick)
         T_map_camera = T_map_base @ self.T_base_camera
         depth, instance = trace(T_map_camera, self.camera, self.scene, self.movers(tick))
+        if self.is_covered(tick):
+            depth, instance = np.zeros_like(depth), np.zeros_like(instance)
         return Sight(tick, self.stamp_ns(tick), T_map_base, depth, instance)
 
     @cached_property

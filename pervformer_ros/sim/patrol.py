@@ -69,7 +69,7 @@ def place(
     """
     body = stage.add(kind, x, y, yaw)
     discs = body.discs()
-    others = stage.obstacles({body.id, 0})
+    others, _ = stage.obstacles({body.id, 0})
     for line in keep_free:
         lane = np.column_stack([line[::10], np.full(len(line[::10]), 0.55)])
         others = np.concatenate([others, lane])

@@ -142,11 +142,11 @@ class Stage:
             list(lights), np.array(cover), np.array(lifted),
         )  # fmt: skip
 
-    def obstacles(self, ignore: set[int]) -> Array:
-        """Return the discs (K, 3) of all present bodies not in `ignore`."""
+    def obstacles(self, ignore: set[int]) -> tuple[Array, NDArray[np.intp]]:
+        """Return the discs (K, 3) of present bodies not in `ignore`, and whose (K,) they are."""
         discs, owner = self._all_discs()
         keep = ~np.isin(owner, list(ignore))
-        return discs[keep]
+        return discs[keep], owner[keep]
 
     def _all_discs(self) -> tuple[Array, NDArray[np.intp]]:
         """Return every present body's discs and whose they are; worked out once per tick."""

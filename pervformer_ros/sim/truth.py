@@ -12,7 +12,7 @@ rest. Events, each at the first frame that shows it:
     APPEARED        it is seen for the first time
     STARTED_MOVING  it is seen in motion, NOTICEABLE away from its home
     STOPPED         it is seen at rest after it was last seen in motion
-    MOVED           it is seen at rest farther than RELOCATED from its home
+    MOVED           it is seen at rest farther than RELOCATED from its home, or after REMOVED
     REMOVED         its home is seen empty, and it is not seen elsewhere
     PATH_BLOCKED    it is seen at rest on a path on which nothing was known to stand
     PATH_CLEARED    the last thing known to stand on a path is seen off it, or its home seen empty
@@ -145,6 +145,7 @@ class Observer:
         if belief is None:
             belief = self._beliefs[body] = _Belief(stamp, stamp, moving)
             self._emit(events, sight, EventType.APPEARED, body, pose, pose)
+        was_gone = belief.gone
         belief.last_seen_ns, belief.gone, belief.dropped = stamp, False, False
         carrier = int(self.episode.log.carrier[tick, body])
         if carrier and pixels[carrier] >= self._min_pixels:
@@ -152,7 +153,7 @@ class Observer:
         if moving:
             self._see_moving(sight, body, belief, pose, events)
         else:
-            self._see_at_rest(sight, body, belief, pose, events)
+            self._see_at_rest(sight, body, belief, pose, events, was_gone)
 
     def _see_moving(
         self, sight: Sight, body: int, belief: _Belief, pose: Array, events: list[TrueEvent]
@@ -165,14 +166,20 @@ class Observer:
             self._emit(events, sight, kind, body, belief.home, pose, belief.agent)
 
     def _see_at_rest(
-        self, sight: Sight, body: int, belief: _Belief, pose: Array, events: list[TrueEvent]
+        self,
+        sight: Sight,
+        body: int,
+        belief: _Belief,
+        pose: Array,
+        events: list[TrueEvent],
+        was_gone: bool,
     ) -> None:
         if belief.moving:
             belief.moving = False
             self._emit(events, sight, EventType.STOPPED, body, pose, pose, belief.agent)
         if belief.home is None:
             belief.home = pose
-        elif _distance(pose, belief.home) > RELOCATED:
+        elif was_gone or _distance(pose, belief.home) > RELOCATED:
             self._emit(events, sight, EventType.MOVED, body, belief.home, pose, belief.agent)
             belief.home = pose
         if not self.episode.log.carrier[sight.tick, body]:
@@ -194,7 +201,8 @@ class Observer:
     ) -> None:
         """Keep account of what is known to stand on a path."""
         known = self._blockers[path.name]
-        was_clear, left = not known, None
+        was_clear = not known
+        left: list[tuple[int, Array]] = []
         for body in self._beliefs:
             pose = self._boxes.pose(sight.tick, body)
             if pixels[body] < self._min_pixels:
@@ -206,12 +214,14 @@ class Observer:
                 if on and not self._boxes.moving[sight.tick, body]:
                     known[body] = pose
             if away:
-                left = body, known.pop(body)
+                left.append((body, known.pop(body)))
         if was_clear and known:
             body, pose = next(iter(known.items()))
             self._emit(events, sight, EventType.PATH_BLOCKED, body, pose, pose, path=path.name)
-        if left is not None and not known:
-            body, pose = left
+        if left and not known:
+            # Of what left together, the load, and not its carrier, was in the way.
+            carriers = self.episode.log.carrier[sight.tick]
+            body, pose = max(left, key=lambda one: bool(carriers[one[0]]))
             agent = self._beliefs[body].agent
             self._emit(events, sight, EventType.PATH_CLEARED, body, pose, pose, agent, path.name)
 

@@ -123,7 +123,9 @@ def dense_targets(
             body[slot], corners[slot] = i + 1, edges
             cells = np.flatnonzero(region)
             cell[slot] = cells[rng.integers(len(cells))]
-    fourth = (slice(FINEST // 2, None, FINEST),) * 2
+    # One of the middle pixels of each cell, or all would lie beside its middle.
+    down, across = (slice(int(k), None, FINEST) for k in FINEST // 2 - rng.integers(2, size=2))
+    fourth = down, across
     return DenseTargets(
         heat, heat_weight, box, box_weight, category, body, cell, corners,
         shown[fourth].astype(np.int64),

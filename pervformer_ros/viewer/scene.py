@@ -84,8 +84,8 @@ class Scene:
             log("map/corridors", strips, static=True)
 
     def _log_poses(self, frame: Frame, output: PipelineOutput) -> None:
+        self._stream.log("map/odom/base_link", _transform(output.T_odom_base))
         if frame.T_odom_base is not None:
-            self._stream.log("map/odom/base_link", _transform(frame.T_odom_base))
             self._odometry.append(frame.T_odom_base[:3, 3])
         if output.slam is not None:
             self._stream.log("map/odom", _transform(output.slam.T_map_odom))

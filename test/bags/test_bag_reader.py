@@ -306,6 +306,32 @@ def test_ground_truth_before_the_break_is_read(synthetic_bag, tmp_path):
     assert 10 < len(truth) < 40
 
 
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_zeros_after_the_break_as_of_a_power_cut_change_nothing(synthetic_bag, tmp_path, share):
+    bag = synthetic_bag("mcap", **LONG)
+    whole = data_file(bag).stat().st_size
+    broken_off = cut(bag, tmp_path, share)
+    frames, _, _ = read(broken_off)
+    file = data_file(broken_off)
+    for zeros in (4096, whole):
+        file.write_bytes(file.read_bytes() + bytes(zeros))
+        again, _, broken = read(broken_off)
+        assert [f.stamp_ns for f in again] == [f.stamp_ns for f in frames]
+        assert "breaks off here" in broken
+
+
+def test_a_part_that_is_missing_is_named_after_the_rest_was_read(synthetic_bag, tmp_path):
+    bag = cut(synthetic_bag("mcap", count=COUNT), tmp_path, 1.0)
+    metadata = bag / "metadata.yaml"
+    name = data_file(bag).name
+    listed = metadata.read_text().replace(f"- {name}\n", f"- {name}\n  - lost_1.mcap\n", 1)
+    metadata.write_text(listed)
+    assert "lost_1.mcap" in listed
+    frames, _, broken = read(bag)
+    assert len(frames) == COUNT
+    assert "lacks lost_1.mcap, listed in its metadata.yaml" in broken
+
+
 @pytest.mark.parametrize("kind", ["mcap", "sqlite3"])
 def test_a_folder_without_its_metadata_is_read(synthetic_bag, tmp_path, kind):
     bag = cut(synthetic_bag(kind, count=COUNT), tmp_path, 1.0)

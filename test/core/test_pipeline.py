@@ -229,6 +229,21 @@ def test_a_snapshot_is_kept_where_the_clock_is_another(tmp_path):
     assert np.abs(difference).max() > 1e-4
 
 
+def test_a_snapshot_goes_on_after_a_night_as_if_its_last_image_had_just_been_seen(tmp_path):
+    line = tiny("pervformer")
+    for frame in FRAMES[:5]:
+        line.step(frame)
+    line.snapshot().write(tmp_path / "memory.zip")
+    night_ns = 8 * 3600 * 10**9
+    places = []
+    for later_ns in (-FRAMES[5].stamp_ns, night_ns):
+        again = tiny("pervformer")
+        again.restore(tmp_path / "memory.zip")
+        output = again.step(replace(FRAMES[5], stamp_ns=FRAMES[5].stamp_ns + later_ns))
+        places.append(output.features.place_descriptor)
+    np.testing.assert_array_equal(*places)
+
+
 def test_a_snapshot_of_another_model_is_refused_and_nothing_changes(tmp_path, checkpoint):
     other = trained(checkpoint)
     other.step(FRAMES[0])

@@ -86,6 +86,16 @@ def test_every_failure_is_one_line(bag, tmp_path):
     assert not out.exists()
 
 
+def test_where_nothing_can_be_written_is_known_before_the_work(bag, tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("no folder")
+
+    def work(*_, **__):
+        raise AssertionError("this was for nothing")
+
+    monkeypatch.setattr("pervformer_ros.evaluation.replay.replay", work)
+    assert "notes.txt is no folder" in failure(bag, tmp_path / "notes.txt" / "out")
+
+
 def test_a_message_of_several_lines_is_one_line_too(bag, tmp_path):
     copy = shutil.copytree(bag, tmp_path / "bag")
     (copy / f"{bag.name}.mcap").unlink()

@@ -190,3 +190,12 @@ def test_tum_files_have_exact_stamps_and_evo_reads_them(tmp_path):
     np.testing.assert_allclose(read.positions_xyz, poses.poses[:, :3, 3], atol=1e-6)
     for T, again in zip(poses.poses, read.poses_se3, strict=True):
         assert rotation_angle(invert(T) @ again) < 1e-5
+
+
+def test_poses_that_are_too_few_to_compare_tell_nothing():
+    truth = helix()
+    one = Trajectory(truth.stamps_ns[:5] + np.array([0, 1, 2, 3, 4]) * 20_000_000, truth.poses[:5])
+    for estimate in (one, Trajectory(np.empty(0, np.int64), np.empty((0, 4, 4)))):
+        assert measure_drift(truth, estimate) == Drift()
+        assert len(position_errors(truth, estimate)[0]) == 0
+        assert align(truth, estimate) is estimate

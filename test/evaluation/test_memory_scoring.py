@@ -97,6 +97,24 @@ def test_an_event_must_be_told_once_images_show_its_thing_plainly(shows, plain, 
     assert len(record.events(plain).missed) == missed
 
 
+@pytest.mark.parametrize(("shown_before", "missed"), [(True, 1), (False, 0)])
+@pytest.mark.parametrize("kind", [EventType.STARTED_MOVING, EventType.PATH_CLEARED])
+def test_what_left_must_be_told_where_it_was_plainly_known_to_be(kind, shown_before, missed):
+    record = EventRecord()
+    box, T = np.zeros(4, np.float32), np.eye(4)
+    for image in range(30):
+        stamp_ns, moving = image * SECOND // 10, image >= 15
+        here = T.copy()
+        here[0, 3] = 0.1 * max(0, image - 15)
+        thing = TrueThing(1, "pallet", 0, moving, here, np.ones(3), np.zeros(3), 99, box)
+        change = TrueChange(stamp_ns, int(kind), 1, "pallet", T, here, 0, "", "")
+        changes = [change] if image == 17 else []
+        plain = {1} if moving or shown_before else set()
+        record.hear(stamp_ns, T, T, [], [], [thing], changes, plain)
+    assert len(record.events(plain=True).missed) == missed
+    assert len(record.events().missed) == 1
+
+
 def test_an_event_that_is_told_twice_is_right_once():
     score = score_events([happening(10.1), happening(10.9)], [happening()])
     assert (len(score.right), len(score.false)) == (1, 1)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from rosbags.highlevel import AnyReader
+from synthetic import TRUTH
 from typer.testing import CliRunner
 
 from pervformer_ros.bags.ground_truth import GroundTruth
@@ -21,6 +22,7 @@ from pervformer_ros.evaluation.perception.rows import judge, spread_rows
 from pervformer_ros.evaluation.perception.variants import forget_probes, name_of, variants_of
 from pervformer_ros.evaluation.replay import replay
 from pervformer_ros.evaluation.report import write_report
+from pervformer_ros.frame import Fault
 from pervformer_ros.memory import ObjectState
 from pervformer_ros.model import create_config, create_model, save_model
 from pervformer_ros.pipeline import Pipeline, PipelineConfig
@@ -92,6 +94,46 @@ def test_images_may_be_left_out_and_unknown_stamps_have_no_truth(bag):
         assert truth.at(stamps[5] + 1) is None
         assert truth.at(stamps[12]).stamp_ns == stamps[12]
         assert len(truth._waiting) < len(stamps)
+
+
+def test_events_of_images_that_are_left_out_are_told_with_the_next(bag):
+    with BagReader(bag) as reader:
+        stamps = [frame.stamp_ns for frame in reader.frames()]
+
+    def told(wanted):
+        with GroundTruth(bag) as truth:
+            return [c for ns in wanted if (m := truth.at(ns)) is not None for c in m.changes]
+
+    every, few = told(stamps), told(stamps[3::7] + stamps[-1:])
+    assert [(c.stamp_ns, c.type, c.object_id) for c in few] == [
+        (c.stamp_ns, c.type, c.object_id) for c in every
+    ]
+    assert any(c.stamp_ns not in stamps[3::7] for c in few)
+
+
+def test_where_time_goes_back_the_truth_does_too(synthetic_bag):
+    def twice(recorded):
+        return recorded + [(topic, stamp + 10**9, message) for topic, stamp, message in recorded]
+
+    path = synthetic_bag(change=twice, count=20)
+    with BagReader(path) as reader, GroundTruth(path) as truth:
+        moments = [(frame.stamp_ns, truth.at(frame.stamp_ns)) for frame in reader.frames()]
+    assert len(moments) == 40
+    assert all(m is not None and m.T_map_base is not None for _, m in moments)
+    assert [m.stamp_ns for _, m in moments] == [ns for ns, _ in moments]
+
+
+def test_what_is_no_truth_is_not_told_and_the_rest_is(synthetic_bag):
+    def spoil(recorded):
+        broken = next(m for topic, _, m in recorded[30:] if topic == TRUTH)
+        broken.pose.pose.orientation.w = 0.0
+        return recorded
+
+    path = synthetic_bag(change=spoil, count=12)
+    with BagReader(path) as reader, GroundTruth(path) as truth:
+        moments = [truth.at(frame.stamp_ns) for frame in reader.frames()]
+    assert [m.T_map_base is None for m in moments].count(True) == 1
+    assert truth.faults.counts == {Fault.INVALID_TRUTH: 1}
 
 
 # From the bag to the figures ---------------------------------------------------------------------

@@ -250,7 +250,7 @@ def instant(monkeypatch) -> Time:
             self.drain()
             super().offer(item)
 
-    monkeypatch.setattr("pervformer_ros.evaluation.replay.time", time)
+    monkeypatch.setattr("pervformer_ros.evaluation.pace.time", time)
     monkeypatch.setattr("pervformer_ros.evaluation.replay.LatestWorker", PatientWorker)
     return time
 

@@ -6,11 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from synthetic import DEPTH, ODOMETRY, TF_STATIC
 
+from pervformer_ros.bags.reader import BagError
 from pervformer_ros.evaluation.slam.carried import carried_off, found_again_s
 from pervformer_ros.evaluation.slam.closures import judge_closures
 from pervformer_ros.evaluation.slam.methods import METHODS, Method, methods_of
-from pervformer_ros.evaluation.slam.runs import Recording
+from pervformer_ros.evaluation.slam.runs import Recording, run_methods
 from pervformer_ros.evaluation.slam.sight import Sight
 from pervformer_ros.evaluation.slam.suite import evaluate_slam, shown, summarise
 from pervformer_ros.geometry import Trajectory, invert, make_transform
@@ -99,6 +101,18 @@ def test_a_robot_that_is_carried_off_is_timed_until_it_knows_its_place():
     assert found_again_s(truth, Trajectory(stamps, online), seeing) is None
 
 
+def test_after_a_straight_way_the_map_is_laid_over_the_truth_by_headings_too():
+    stamps = np.arange(100, dtype=np.int64) * 100_000_000
+    poses = np.tile(np.eye(4), (100, 1, 1))
+    poses[:, 0, 3] = 0.1 * np.arange(100)
+    poses[60:, 1, 3] = 8.0
+    noisy = poses.copy()
+    noisy[:, :3, 3] += np.random.default_rng(1).normal(0, 0.005, (100, 3))
+    online = make_transform([3, -2, 0], [0, 0, np.sin(0.4), np.cos(0.4)]) @ noisy
+    found = found_again_s(Trajectory(stamps, poses), Trajectory(stamps, online), stamps.tolist())
+    assert found == 0.0
+
+
 def row(seed, **figures):
     about = {"scenario": "s", "seed": seed, "method": "orb", "odometry": True, "masks": None}
     return {**about, "statistic": None, **figures}
@@ -156,6 +170,38 @@ def test_a_run_gives_one_row_for_each_method_and_its_plots(table):
     assert json.loads((out / "table.json").read_text())["rows"] == rows
     for name in ("drift", "paths"):
         assert (out / f"busy_aisle-5-{name}.png").stat().st_size > 10_000
+
+
+def drive(bag, methods, masks="truth"):
+    return run_methods(Recording(bag, "wall", None), methods_of(methods), masks)
+
+
+def test_without_odometry_or_depth_what_needs_them_is_left_out(synthetic_bag):
+    def blind(recorded):
+        return [r for r in recorded if r[0] not in (ODOMETRY, DEPTH)]
+
+    rows = drive(synthetic_bag(change=blind, count=12), "odometry,orb,open3d").rows
+    assert [(r["method"], r["odometry"]) for r in rows] == [("orb", False)]
+
+
+def test_masks_that_nobody_tells_are_refused(synthetic_bag):
+    with pytest.raises(ValueError, match="does not tell what moves: use --masks model"):
+        drive(synthetic_bag(count=3), "orb,orb_masked")
+
+
+def test_a_bag_that_breaks_off_is_driven_up_to_there_and_says_so(synthetic_bag):
+    bag = synthetic_bag(colour="raw", count=40)
+    file = bag / f"{bag.name}.mcap"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 7 // 10])
+    outcome = drive(bag, "odometry,orb")
+    assert all(r["truncated"] and 10 < r["frames"] < 40 for r in outcome.rows)
+    assert "breaks off here" in outcome.truncated
+
+
+def test_a_bag_without_a_usable_image_says_why(synthetic_bag):
+    bag = synthetic_bag(change=lambda all: [r for r in all if r[0] != TF_STATIC], count=3)
+    with pytest.raises(BagError, match=r"no usable image\. no_extrinsics"):
+        drive(bag, "orb")
 
 
 def test_nothing_to_drive_along_is_an_error(tmp_path):

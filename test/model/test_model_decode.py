@@ -119,7 +119,7 @@ def test_a_box_ends_at_the_edge_of_the_image() -> None:
     torch.testing.assert_close(box, torch.tensor([42.0, 0.0, 96.0, 54.0]))
 
 
-def test_a_mask_is_coefficients_times_prototypes_inside_the_box() -> None:
+def test_a_mask_is_coefficients_times_prototypes_in_and_around_the_box() -> None:
     percept = empty_percept()
     percept.heat[0, 0, 3, 5] = 4.0
     percept.box[0, :, 3, 5] = 12.0 / IMAGE  # x from 32 to 56, y from 16 to 40
@@ -128,7 +128,7 @@ def test_a_mask_is_coefficients_times_prototypes_inside_the_box() -> None:
     percept.mask_prototypes[0, 1, :, 11:] = 1.0
     mask = detections(percept).mask[0, 0]
     on = torch.zeros(2 * ROWS, 2 * COLUMNS, dtype=torch.bool)
-    on[4:10, 8:11] = True
+    on[3:11, 7:11] = True  # and the cells around it
     assert torch.equal(mask > 0.5, on)
     assert mask[on].min() > 0.99
 

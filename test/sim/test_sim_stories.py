@@ -56,6 +56,13 @@ def test_nobody_jumps_where_lanes_are_narrow_or_corners_near(name, seed):
     _assert_nobody_jumps(Episode(name, seed))
 
 
+def test_furniture_beside_a_lane_stops_no_truck_for_ever():
+    cleared = Episode("path_clears", 38)
+    assert len(cleared.log) * TICK < cleared.scenario.seconds
+    place = Episode("busy_aisle", 37, 60).log.pose[:, 0, :2]
+    assert np.hypot(*(place[600:] - place[:-600]).T).min() > 1.0  # in 20 s
+
+
 def test_nobody_runs_into_anybody(episode):
     log = episode.log
     carried = log.carrier

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pervformer_ros.geometry import invert, transform_points
-from pervformer_ros.sim.episode import Episode
+from pervformer_ros.memory.objects import ObjectState
+from pervformer_ros.sim.episode import TICKS_PER_FRAME, Episode
 from pervformer_ros.sim.truth import Observer
 
 PAIRS = ((300, 310), (300, 345), (700, 730), (1100, 1120))
@@ -90,6 +91,21 @@ def test_a_box_projects_around_its_instances_pixels(episode):
             assert columns.max() <= uv[:, 0].max() + 1
             assert rows.min() >= uv[:, 1].min() - 1
             assert rows.max() <= uv[:, 1].max() + 1
+
+
+def test_a_covered_camera_shows_nothing():
+    episode = Episode("kidnapped", 30)
+    covered = [t for t in range(0, len(episode.log), TICKS_PER_FRAME) if episode.is_covered(t)]
+    observer = Observer(episode)
+    for tick in range(0, covered[0], 150):
+        observer.observe(episode.sight(tick))
+    objects, changes = observer.observe(episode.sight(covered[0]))
+    assert objects
+    assert not any(thing.state is ObjectState.VISIBLE for thing in objects)
+    assert not changes
+    shot = next(iter(episode.shots(first=covered[0] // TICKS_PER_FRAME)))
+    assert not shot.sight.instance.any()
+    assert not shot.frame.depth.any()
 
 
 def test_velocities_are_the_slopes_of_poses(episode):

@@ -9,6 +9,7 @@ from pervformer_ros.bags.ground_truth import EVENTS, GroundTruth
 from pervformer_ros.bags.reader import BagReader
 from pervformer_ros.evaluation.memory.record import EventRecord
 from pervformer_ros.frame import Frame
+from pervformer_ros.geometry import Array
 from pervformer_ros.pipeline import PipelineOutput
 
 
@@ -16,8 +17,9 @@ class EventJury:
     """Compares the events that a pipeline tells with those that took place. A context manager."""
 
     def __init__(self, bag: BagReader):
-        self._truth = GroundTruth(bag.path, bag.topics)
+        self._truth = GroundTruth(bag.path, bag.topics, bag.faults)
         self._record = EventRecord()
+        self._T_map_base: Array | None = None
 
     def __enter__(self) -> "EventJury":
         self._truth.__enter__()
@@ -33,22 +35,28 @@ class EventJury:
 
     @staticmethod
     def can_judge(bag: BagReader) -> bool:
-        """Whether the bag tells which events took place."""
-        return EVENTS in bag.types
+        """Whether the bag tells which events took place, and where the robot was."""
+        return {EVENTS, bag.topics.truth_odometry} <= set(bag.types)
+
+    def start_anew(self) -> None:
+        """Forget what was told: time went back, and so did the pipeline."""
+        self._record = EventRecord()
 
     def hear(self, frame: Frame, output: PipelineOutput) -> None:
         """Take what the pipeline gave for a frame."""
         truth = self._truth.at(frame.stamp_ns)
-        if truth is None or truth.T_map_base is None or frame.T_odom_base is None:
+        if truth is not None and truth.T_map_base is not None:
+            self._T_map_base = truth.T_map_base
+        if self._T_map_base is None:
             return
         self._record.hear(
             frame.stamp_ns,
-            truth.T_map_base,
-            frame.T_odom_base,
+            self._T_map_base,
+            output.T_odom_base,
             output.objects,
             output.events,
-            truth.things or [],
-            truth.changes,
+            [] if truth is None else truth.things or [],
+            [] if truth is None else truth.changes,
         )
 
     def verdict(self) -> dict[str, Any]:

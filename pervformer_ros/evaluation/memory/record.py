@@ -25,6 +25,14 @@ from pervformer_ros.memory import Event, EventType, ObjectState, WorldObject, bo
 SAME_IOU = 0.5
 # What is shown plainly for so long, within the time there is to tell it, must be told; seconds.
 SHOWN_S = 0.5
+# What tells that a thing left a place, and how near to that it is there, metres.
+LEAVES = (
+    EventType.STARTED_MOVING,
+    EventType.MOVED,
+    EventType.REMOVED,
+    EventType.PATH_CLEARED,
+)
+SAME_PLACE_M = 0.3
 # In which state a thing must be shown for an event to be seen: in motion, or at rest.
 SHOWN_IN_MOTION = {
     EventType.STARTED_MOVING: True,
@@ -88,7 +96,7 @@ class EventRecord:
             events: what it told.
             things: what a perfect observer would list.
             changes: what it would tell.
-            plain: the ids of the things that the image shows plainly; None for all it shows.
+            plain: the ids of the things that the image shows plainly; None where nobody asks.
         """
         T_map_odom = T_map_base @ invert(T_odom_base)
         self._told += [_Told(e, T_map_odom, T_map_base) for e in events]
@@ -98,11 +106,11 @@ class EventRecord:
         self._gone = {t.id for t in things if t.state == ObjectState.GONE} | (
             self._gone - {t.id for t in seen}
         )
-        shown = {t.id for t in seen} if plain is None else plain
-        for thing in things:
-            place = thing.T_map_object[:2, 3].copy()
-            moment = _Moment(stamp_ns, place, thing.moving, thing.id in shown)
-            self._course[thing.id].append(moment)
+        if plain is not None:
+            for thing in things:
+                place = thing.T_map_object[:2, 3].copy()
+                moment = _Moment(stamp_ns, place, thing.moving, thing.id in plain)
+                self._course[thing.id].append(moment)
         for thing in seen:
             self._last_seen[thing.id] = thing.label, thing.T_map_object[:2, 3].copy()
         self._objects = [
@@ -137,8 +145,19 @@ class EventRecord:
         """Return what is true with when images begin to show it plainly.
 
         That is when a thing is shown plainly, in the state it is told to be in, for SHOWN_S of the
-        next LATE_S seconds. That a place is empty is seen at once.
+        next LATE_S seconds. That a place is empty is seen at once. What left a place where no image
+        showed it plainly at rest need not be told.
         """
+        if true.type in LEAVES:
+            before = [
+                m
+                for m in self._course[true.thing]
+                if m.stamp_ns < true.stamp_ns
+                and not m.moving
+                and np.linalg.norm(m.place - true.start) <= SAME_PLACE_M
+            ]
+            if self._shown_since(true, before) is None:
+                return replace(true, optional=True)
         if true.type in (EventType.REMOVED, EventType.PATH_CLEARED):
             return true
         course = [m for m in self._course[true.thing] if m.stamp_ns >= true.stamp_ns]
@@ -146,13 +165,18 @@ class EventRecord:
         if state is not None:  # as long as it stays in that state
             changes = [i for i, m in enumerate(course) if m.moving is not state]
             course = course[: changes[0]] if changes else course
+        first = self._shown_since(true, course)
+        return replace(true, optional=True) if first is None else replace(true, plain_ns=first)
+
+    def _shown_since(self, true: Happening, course: Sequence[_Moment]) -> int | None:
+        """Return from when on a part of a thing's course shows it plainly, None if never."""
         shown = np.array([m.stamp_ns for m in course if m.plain], np.int64)
         per_image = _image_ns(self._course[true.thing])
         for first in shown:
             inside = (shown >= first) & (shown <= first + LATE_S * NANOSECONDS)
             if np.count_nonzero(inside) * per_image >= SHOWN_S * NANOSECONDS:
-                return replace(true, plain_ns=int(first))
-        return replace(true, optional=True)
+                return int(first)
+        return None
 
     def map(self) -> MapScore:
         """Score what was remembered last."""

@@ -26,7 +26,7 @@ class Jury:
 
     def __init__(self, pipeline: Pipeline, bag: BagReader):
         self._observer = Observer(pipeline)
-        self._truth = GroundTruth(bag.path, bag.topics)
+        self._truth = GroundTruth(bag.path, bag.topics, bag.faults)
         self._records: list[Record] = []
 
     def __enter__(self) -> "Jury":
@@ -43,6 +43,10 @@ class Jury:
         trace: TracebackType | None,
     ) -> None:
         self._open.close()
+
+    def start_anew(self) -> None:
+        """Forget what was told: time went back, and so did the pipeline."""
+        self._records.clear()
 
     def hear(self, frame: Frame, output: PipelineOutput) -> None:
         """Take what the pipeline gave for a frame."""

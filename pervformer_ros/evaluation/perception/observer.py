@@ -38,7 +38,6 @@ class Observer:
 
     def __init__(self, pipeline: Pipeline):
         self._pipeline = pipeline
-        self._T_odom_base: Array = np.eye(4)
         self._lives = np.zeros(pipeline.probes, np.int64)  # how often each probe was born
         self._raw: Percept | None = None
 
@@ -70,8 +69,6 @@ class Observer:
             moment: what is true of it, None = nobody tells.
             motion: masks (H, W) of other methods, by name.
         """
-        if frame.T_odom_base is not None:
-            self._T_odom_base = frame.T_odom_base
         said = output.percept.motion_probability >= self._pipeline.config.motion_threshold
         return Record(
             stamp_ns=frame.stamp_ns,
@@ -80,7 +77,7 @@ class Observer:
             published=_visible(output.objects),
             claims={
                 "probes": self._probe_claims(output.percept.probes),
-                "published": _claims(output.objects, self._T_odom_base @ frame.T_base_camera),
+                "published": _claims(output.objects, output.T_odom_base @ frame.T_base_camera),
             },
             motion=_motion(moment, {MODEL: said, **(motion or {})}),
             state_bytes=self._pipeline.state_bytes,

@@ -84,6 +84,8 @@ def perception_rows(runs: Sequence[Run], about: About) -> list[Row]:
             "revisits": sum(query.revisit for query in queries),
             "state_bytes": max(sizes, default=0),
             "state_constant": len(sizes) <= 1,
+            "truncated": any(run.truncated for run in part),
+            "faults": sum(run.faults for run in part),
         })  # fmt: skip
     return rows + _class_rows(runs, verdict, about)
 
@@ -105,7 +107,7 @@ def matching_rows(runs: Sequence[Run], about: About) -> list[Row]:
     """Return how well features of each kind match."""
     rows: list[Row] = []
     for part in _parts(runs):
-        for method in part[0].matching.scores:
+        for method in dict.fromkeys(m for run in part for m in run.matching.scores):
             scores = [s for run in part for s in run.matching.scores.get(method, [])]
             figures = asdict(matching.summarise(scores))
             rows.append({"about": "matching", **about, **_where(part), "method": method, **figures})

@@ -68,18 +68,23 @@ def evaluate_model(
         if not chosen:
             continue
         pipeline = variant.make(MAX_FEATURES)
-        runs = [watch(pipeline, bag, baselines=number == 0, progress=step) for bag in chosen]
         # Files of several runs may well have one name.
         checkpoint = str(pipeline.loaded.info.path or pipeline.model_name)
-        found += _rows(runs, variant, checkpoint)
-        if number == 0:
-            found += rows.baseline_rows(runs)
+        runs: list[Run] = []
+        try:
+            for bag in chosen:  # one by one: what is there is there, should a later one fail
+                run = watch(pipeline, bag, baselines=number == 0, progress=step)
+                runs.append(run)
+        finally:
+            if runs:
+                found += _rows(runs, variant, checkpoint)
+                found += rows.baseline_rows(runs) if number == 0 else []
+                write_table(SUITE, found, out)
         queries = [query for run in runs for query in run.queries]
         if any(query.revisit for query in queries):
             curves[f"{variant.name} ({checkpoint})"] = queries
         sheet = [picture for run in runs for picture in run.pictures]
         write_sheet(sheet, out / f"sheet_{number}_{variant.name}.jpg")
-        write_table(SUITE, found, out)  # what is there is there, should a later one fail
     if curves:
         draw_precision_recall(curves, out / "places.png")
     found += rows.spread_rows(found)

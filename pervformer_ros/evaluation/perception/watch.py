@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pervformer_ros.bags.ground_truth import GroundTruth, TrueMoment
-from pervformer_ros.bags.reader import BagReader
+from pervformer_ros.bags.reader import BagError, BagReader
 from pervformer_ros.evaluation.perception.homography import HomographyMotion
 from pervformer_ros.evaluation.perception.matching import MatchingBench
 from pervformer_ros.evaluation.perception.observer import Observer
@@ -44,19 +44,25 @@ class Bag:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """What one variant gave on one bag."""
+    """What one variant gave on one bag.
+
+    truncated: why there is no more of it, None where it was read to its end.
+    faults: how many messages could not be used.
+    """
 
     bag: Bag
     records: list[Record] = field(default_factory=list)
     matching: MatchingBench = field(default_factory=MatchingBench)
     queries: list[Query] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
+    truncated: str | None = None
+    faults: int = 0
 
 
 def watch(
     pipeline: Pipeline, bag: Bag, baselines: bool, progress: Callable[[], None] = lambda: None
 ) -> Run:
-    """Run a pipeline along a bag and return what is to be judged.
+    """Run a pipeline along a bag, or as far as that can be read, and return what is to be judged.
 
     Args:
         pipeline: fresh or not; it is reset.
@@ -65,17 +71,16 @@ def watch(
         progress: called after each frame.
 
     Raises:
-        BagError: if the bag cannot be read.
+        BagError: if the bag cannot be read, or has no usable image.
     """
     pipeline.reset()
     run, places, orb = Run(bag), PlaceBench(), OrbExtractor(MAX_FEATURES)
     by_homography = HomographyMotion() if baselines else None
     with BagReader(bag.path) as reader, GroundTruth(bag.path) as truth:
         every = max(1, _images_in(bag, reader) // PICTURES)
+        steps = _steps(pipeline, reader, truth, bag.seconds, run)
         with Observer(pipeline) as observer:
-            for index, (frame, output, moment) in enumerate(
-                _steps(pipeline, reader, truth, bag.seconds)
-            ):
+            for index, (frame, output, moment) in enumerate(steps):
                 others = {HOMOGRAPHY: by_homography(frame.rgb)} if by_homography else {}
                 record = observer.record(frame, output, moment, others)
                 run.records.append(record)
@@ -88,7 +93,9 @@ def watch(
                     picture = draw_pair(frame, moment, output, record, threshold, bag.title)
                     run.pictures.append(picture)
                 progress()
-    run.queries = places.queries()
+    if not run.records:
+        raise reader.no_usable_image(run.truncated)
+    run.faults, run.queries = reader.faults.total, places.queries()
     return run
 
 
@@ -110,13 +117,20 @@ def _images_in(bag: Bag, reader: BagReader) -> int:
 
 
 def _steps(
-    pipeline: Pipeline, reader: BagReader, truth: GroundTruth, seconds: float | None
+    pipeline: Pipeline, reader: BagReader, truth: GroundTruth, seconds: float | None, run: Run
 ) -> Iterator[tuple[Frame, PipelineOutput, TrueMoment | None]]:
-    first_ns = None
-    for frame in reader.frames():
+    first_ns, frames = None, reader.frames()
+    while True:
+        try:
+            frame = next(frames, None)
+        except BagError as error:
+            run.truncated = str(error)
+            return
+        if frame is None:
+            return
         first_ns = frame.stamp_ns if first_ns is None else first_ns
         if seconds is not None and frame.stamp_ns - first_ns >= seconds * NANOSECONDS:
-            break
+            return
         yield frame, pipeline.step(frame), truth.at(frame.stamp_ns)
 
 

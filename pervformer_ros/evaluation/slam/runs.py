@@ -3,7 +3,7 @@
 """All methods along one recording, frame by frame side by side, and how far each drifted."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pervformer_ros.evaluation.slam.methods import Method
 from pervformer_ros.evaluation.slam.sight import Sight
 from pervformer_ros.evaluation.table import Row
 from pervformer_ros.features import FeatureSet
-from pervformer_ros.frame import Frame
+from pervformer_ros.frame import NANOSECONDS, Frame
 from pervformer_ros.geometry import Array, Trajectory
 from pervformer_ros.pipeline import PipelineConfig
 from pervformer_ros.slam import SlamBackend, TrackingState
@@ -61,12 +61,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What became of a recording: one run and one row for each method."""
+    """What became of a recording: one run and one row for each method.
+
+    truncated: why there is no more of it, None where it was read to its end.
+    faults: how many messages could not be used.
+    """
 
     recording: Recording
     truth: Trajectory
     runs: list[Run]
     rows: list[Row]
+    truncated: str | None = None
+    faults: int = 0
 
 
 def run_methods(
@@ -78,7 +84,9 @@ def run_methods(
     every: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
-    """Drive all methods along a recording.
+    """Drive all methods along a recording, or those for which it has what they need.
+
+    Where it breaks off, they have been driven up to there.
 
     Args:
         recording: with the true poses.
@@ -90,44 +98,51 @@ def run_methods(
         progress: called with (images done, images in all).
 
     Raises:
-        BagError: if the bag cannot be read, or has no true poses.
-        ValueError: see Sight.
+        BagError: if the bag cannot be read, has no usable image or no true poses.
+        ValueError: see Sight; or if the masks are to be the truth's, and the bag tells none.
     """
     sight = Sight(methods, masks, config)
-    runs = [Run(m, SlamBackend() if m.uses_back_end else None) for m in methods]
-    baseline = None
-    if any(method.name == "open3d" for method in methods):
-        from pervformer_ros.evaluation.slam.open3d_odometry import Open3dOdometry
-
-        baseline = Open3dOdometry()
-    needs_features = any(method.uses_back_end for method in methods)
     odometry: list[tuple[int, Array]] = []
     seeing: list[int] = []
+    last_ns, truncated, baseline = None, None, None
     with BagReader(recording.path) as bag, GroundTruth(recording.path) as truth:
-        first_ns = None
-        for done, frame in enumerate(bag.frames(), 1):
-            progress(done, bag.image_count)
-            first_ns = frame.stamp_ns if first_ns is None else first_ns
-            if seconds is not None and frame.stamp_ns - first_ns > seconds * 1e9:
-                break
-            if (done - 1) % every:
-                continue
-            if frame.T_odom_base is not None:
-                odometry.append((frame.stamp_ns, frame.T_odom_base))
-            if sees(frame):
-                seeing.append(frame.stamp_ns)
-            if needs_features:
-                moment = truth.at(frame.stamp_ns)
-                seen = sight.look(frame, None if moment is None else moment.moving)
-                for run in runs:
-                    if run.backend is not None:
-                        key = run.method.is_learned, run.method.is_masked
-                        run.step(frame, seen[key])
-            if baseline is not None:
-                baseline.step(frame)
+        if masks == "truth" and any(m.is_masked for m in methods) and not truth.has_motion:
+            raise ValueError(f"{recording.path} does not tell what moves: use --masks model")
+        driven = [method for method in methods if _has_what_it_needs(bag, method)]
+        runs = [Run(m, SlamBackend() if m.uses_back_end else None) for m in driven]
+        if any(method.name == "open3d" for method in driven):
+            from pervformer_ros.evaluation.slam.open3d_odometry import Open3dOdometry
+
+            baseline = Open3dOdometry()
+        needs_features = any(method.uses_back_end for method in driven)
+        try:
+            for done, frame in _cut(bag, seconds):
+                progress(done, bag.image_count)
+                if (done - 1) % every:
+                    continue
+                last_ns = frame.stamp_ns
+                if frame.T_odom_base is not None:
+                    odometry.append((frame.stamp_ns, frame.T_odom_base))
+                if sees(frame):
+                    seeing.append(frame.stamp_ns)
+                if needs_features:
+                    moment = truth.at(frame.stamp_ns)
+                    seen = sight.look(frame, None if moment is None else moment.moving)
+                    for run in runs:
+                        if run.backend is not None:
+                            key = run.method.is_learned, run.method.is_masked
+                            run.step(frame, seen[key])
+                if baseline is not None:
+                    baseline.step(frame)
+        except BagError as error:
+            truncated = str(error)
         true_poses = bag.ground_truth()
+    if last_ns is None:
+        raise bag.no_usable_image(truncated)
     if true_poses is None:
         raise BagError(f"{recording.path} has no true poses: drift cannot be told")
+    there = true_poses.stamps_ns <= last_ns
+    true_poses = Trajectory(true_poses.stamps_ns[there], true_poses.poses[there])
     for run in runs:
         if run.backend is not None:
             run.online, run.final = run.backend.online_trajectory(), run.backend.trajectory()
@@ -137,7 +152,26 @@ def run_methods(
             run.online = run.final = _trajectory(odometry)
     of_odometry = measure_drift(true_poses, _trajectory(odometry)).ate_rmse_m
     rows = [_row(recording, run, true_poses, masks, of_odometry, seeing) for run in runs]
-    return Outcome(recording, true_poses, runs, rows)
+    read = {"truncated": truncated is not None, "faults": bag.faults.total}
+    rows = [{**row, **read} for row in rows]
+    return Outcome(recording, true_poses, runs, rows, truncated, bag.faults.total)
+
+
+def _has_what_it_needs(bag: BagReader, method: Method) -> bool:
+    """Return whether a method can be driven; without odometry, fused is visual only."""
+    if method.name == "open3d":
+        return bag.has_depth
+    return bag.has_odometry or not method.odometry
+
+
+def _cut(bag: BagReader, seconds: float | None) -> Iterator[tuple[int, Frame]]:
+    """Yield the frames of a bag with their number, from 1, or those of its first seconds."""
+    first_ns = None
+    for number, frame in enumerate(bag.frames(), 1):
+        first_ns = frame.stamp_ns if first_ns is None else first_ns
+        if seconds is not None and frame.stamp_ns - first_ns > seconds * NANOSECONDS:
+            return
+        yield number, frame
 
 
 def _row(

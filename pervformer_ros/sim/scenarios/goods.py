@@ -67,7 +67,8 @@ def path_clears(stage: Stage) -> None:
         speed,
     )
     patrol.start_robot(stage, come)
-    lanes = [come.points, leave.points, _back_lane(layout), _middle(layout, aisle + side)]
+    around = [_along(layout, layout.aisles[aisle + side].x), _along(layout, spot.x)]
+    lanes = [come.points, leave.points, _back_lane(layout), *around]
     patrol.furnish(stage, lanes, amount=0.6)
     blocked, clear = Signal(), Signal()
     stage.tell(_wait_for_aisle(stage, come, leave, blocked, clear))
@@ -202,6 +203,7 @@ def _back_lane(layout: Layout) -> Array:
     return np.concatenate(rows)
 
 
-def _middle(layout: Layout, aisle: int) -> Array:
+def _along(layout: Layout, x: float) -> Array:
+    """Return points (K, 2) along an aisle."""
     ys = np.arange(layout.front, layout.back, 0.02)
-    return np.column_stack([np.full(len(ys), layout.aisles[aisle].x), ys])
+    return np.column_stack([np.full(len(ys), x), ys])

@@ -131,7 +131,7 @@ def _work_for_ever(stage: Stage, truck: Body, pallets: list[Body], spots: list[S
 
 
 def _vanish_and_return(stage: Stage) -> Story:
-    """While the robot is elsewhere, small things are taken away and put somewhere else."""
+    """While the robot is elsewhere, small things are taken away, and later brought back."""
     small = [b for b in stage.bodies if b.kind in (movables.BOX, movables.CONE, movables.ROLL_CAGE)]
     while small:
         yield from wait(float(stage.rng.uniform(40, 120)))
