@@ -8,7 +8,9 @@ they publish now: /pervformer/*, /slam/*, map -> odom, /diagnostics, /rosout, /p
 
 import argparse
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from pervformer_ros.bags.reader import TF_STATIC, BagError, BagReader
 from pervformer_ros.nodes.playback import CLOCK, Playback, add_arguments
 
 TF = "/tf"
+# The exit code where a recording was played as far as it goes.
+BROKEN_OFF = 3
 # What these nodes publish, and what the tools of ROS do.
 OURS = ("/pervformer/", "/slam/")
 TOOLS = (CLOCK, "/diagnostics", "/rosout", "/parameter_events")
@@ -41,9 +45,13 @@ def main(args: list[str] | None = None) -> None:
             player.wait_for(given.wait_for, given.timeout)
             start_ns = bag.start_ns
             # Static transforms come first, as their latched publisher would have had them.
-            static = ((topic, start_ns, data) for topic, _, data in bag.serialised([TF_STATIC]))
+            static = ((topic, start_ns, data) for topic, data in _static(bag))
             rest = bag.serialised(set(types) - {TF_STATIC})
-            player.play(without_map_to_odom(itertools.chain(static, rest)))
+            try:
+                player.play(without_map_to_odom(itertools.chain(static, rest)))
+            except BagError as error:
+                print(error, file=sys.stderr)
+                raise SystemExit(BROKEN_OFF) from error
             player.destroy_node()
     except (BagError, TimeoutError) as error:
         raise SystemExit(str(error)) from error
@@ -51,6 +59,13 @@ def main(args: list[str] | None = None) -> None:
         pass
     finally:
         rclpy.try_shutdown()
+
+
+def _static(bag: BagReader) -> Iterator[tuple[str, bytes]]:
+    """Yield (topic, CDR bytes) of static transforms; where it breaks off, the rest tells."""
+    with suppress(BagError):
+        for topic, _, data in bag.serialised([TF_STATIC]):
+            yield topic, data
 
 
 def is_played(topic: str, wanted: list[str] | None) -> bool:

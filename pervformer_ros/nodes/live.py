@@ -30,11 +30,12 @@ from sensor_msgs.msg import Image
 
 from pervformer_ros.bags.images import decode_colour
 from pervformer_ros.bags.intake import pose_of, stamp_of
-from pervformer_ros.bags.reader import TF_STATIC, BagReader, TopicNames
+from pervformer_ros.bags.reader import TF_STATIC, BagError, BagReader, TopicNames
 from pervformer_ros.evaluation.replay import MEGABYTE, THUMBNAILS, FrameRecord, Replay, draw
 from pervformer_ros.features import FeatureSet
 from pervformer_ros.geometry import Array, Trajectory
 from pervformer_ros.nodes import conversions
+from pervformer_ros.nodes.bag_player import BROKEN_OFF
 from pervformer_ros.nodes.lifecycle import REFUSAL
 
 START_TIMEOUT_S = 90.0
@@ -62,15 +63,25 @@ class LiveOptions:
     rate: float = 1.0
 
 
-class Listener(Node):
-    """Collects what the nodes publish."""
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many features an image has, and how many of them have depth."""
 
-    def __init__(self) -> None:
+    features: int
+    with_depth: int
+
+
+class Listener(Node):
+    """Collects what the nodes publish; features and masks themselves of a few images alone."""
+
+    def __init__(self, images: int) -> None:
         super().__init__("pervformer_listener")
+        self._every = max(1, images // THUMBNAILS)
         heard = QoSProfile(depth=1000)
         best_effort = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.online: dict[int, Array] = {}
         self.final: dict[int, Array] = {}
+        self.counts: dict[int, Counts] = {}
         self.features: dict[int, FeatureSet] = {}
         self.masks: dict[int, NDArray[np.uint8]] = {}
         self.status: dict[int, WorkingMemoryStatus] = {}
@@ -100,14 +111,20 @@ class Listener(Node):
         self.final = {stamp_of(p.header): pose_of(p.pose) for p in message.poses}
 
     def _on_features(self, message: FeatureArray) -> None:
-        self.features[stamp_of(message.header)] = conversions.feature_set(message)
+        stamp, found = stamp_of(message.header), conversions.feature_set(message)
+        known = int(np.isfinite(found.points[:, 2]).sum())
+        self.counts[stamp] = Counts(len(found), known)
+        if len(self.counts) % self._every == max(1, self._every // 2):
+            self.features[stamp] = found
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.diagnostics.update({status.name: status for status in message.status})
 
     def _on_static_mask(self, message: Image) -> None:
-        mask = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
-        self.masks[stamp_of(message.header)] = mask
+        stamp = stamp_of(message.header)
+        if stamp in self.features:
+            mask = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
+            self.masks[stamp] = mask
 
     def _on_status(self, message: WorkingMemoryStatus) -> None:
         self.status[stamp_of(message.header)] = message
@@ -149,7 +166,7 @@ def run_live(
                 start("perception", *_ros_arguments(perception, topics)),
                 start("slam", *_ros_arguments(slam, topics)),
             ]
-            listener = Listener()
+            listener = Listener(bag.image_count)
             camera_info = bag.topic("camera_info") or ""
             logs = [log_folder / f"{name}.log" for name in ("perception", "slam")]
             _wait(listener, nodes, logs, lambda: listener.nodes_are_listening(camera_info))
@@ -260,7 +277,7 @@ def _until_silent(
         if len(listener.online) != heard or player.poll() is None:
             heard, last_news = len(listener.online), time.monotonic()
             yield
-    if player.returncode:
+    if player.returncode not in (0, BROKEN_OFF):
         raise LiveError(f"the bag player left with code {player.returncode}; {LOGS}")
 
 
@@ -277,35 +294,37 @@ def _complaints(heard: Listener) -> str:
 
 
 def _result(path: Path, bag: BagReader, heard: Listener) -> Replay:
-    intake = bag.intake()
-    bundles = {b.stamp_ns: b for b in bag.bundles(intake)}
     statuses = [heard.status[s] for s in sorted(heard.status)]
     keyframes = set(heard.final)
     kind = _values(heard, "pervformer: model").get("features", "")
     result = Replay(str(path), kind, realtime=True)
     for stamp in sorted(heard.online):
-        features, status = heard.features.get(stamp), heard.status.get(stamp)
-        if features is None or status is None:
+        counts, status = heard.counts.get(stamp), heard.status.get(stamp)
+        if counts is None or status is None:
             continue
-        known = np.isfinite(features.points[:, 2])
         result.records.append(
             FrameRecord(
                 stamp_ns=stamp,
                 latency_ms=status.latency_ms,
-                features=len(features),
-                features_with_depth=int(known.sum()),
+                features=counts.features,
+                features_with_depth=counts.with_depth,
                 inliers=None,
                 is_keyframe=stamp in keyframes,
             )
         )
-    for stamp in sorted(heard.masks)[_evenly(len(heard.masks))]:
-        if stamp in heard.features and stamp in bundles:
-            rgb = decode_colour(bundles[stamp].colour)
-            result.thumbnails.append(draw(rgb, heard.features[stamp], heard.masks[stamp]))
+    odometry: dict[int, Array] = {}
+    try:
+        for bundle in bag.bundles(bag.intake()):
+            stamp = bundle.stamp_ns
+            if bundle.T_odom_base is not None:
+                odometry[stamp] = bundle.T_odom_base
+            if stamp in heard.masks:
+                rgb = decode_colour(bundle.colour)
+                result.thumbnails.append(draw(rgb, heard.features[stamp], heard.masks[stamp]))
+    except BagError as error:
+        result.truncated = str(error)
+    result.odometry = _trajectory(odometry)
     result.dropped = bag.image_count - len(heard.online)
-    result.odometry = _trajectory(
-        {s: b.T_odom_base for s, b in bundles.items() if b.T_odom_base is not None}
-    )
     result.slam, result.slam_online = _trajectory(heard.final), _trajectory(heard.online)
     result.truth = bag.ground_truth()
     if said := _values(heard, "slam: tracking"):
@@ -323,12 +342,6 @@ def _values(heard: Listener, name: str) -> dict[str, str]:
     """Return the values of what a status said last on /diagnostics; empty if it said nothing."""
     said = heard.diagnostics.get(name)
     return {} if said is None else {v.key: v.value for v in said.values}
-
-
-def _evenly(count: int) -> slice:
-    """Return a slice that takes about THUMBNAILS of so many."""
-    every = max(1, count // THUMBNAILS)
-    return slice(every // 2, None, every)
 
 
 def _trajectory(poses: dict[int, Array]) -> Trajectory | None:

@@ -5,6 +5,7 @@
 import pytest
 
 from pervformer_ros.bags.reader import BagReader, TopicNames
+from pervformer_ros.evaluation.replay import THUMBNAILS
 from pervformer_ros.nodes.live import LiveError, LiveOptions, run_live
 
 NAMES = TopicNames("/kinect/rgb", "/kinect/rgb_info", "/kinect/depth", "/wheels/odometry")
@@ -22,6 +23,17 @@ def test_the_nodes_listen_to_what_the_recording_has(synthetic_bag, tmp_path):
     heard = run_live(BagReader(bag, NAMES), LiveOptions({"model": "tiny"}, rate=0.5), tmp_path)
     assert len(heard.slam_online) >= 10
     assert len(heard.odometry) == 75
+
+
+def test_a_recording_that_breaks_off_is_played_up_to_there_and_reported(synthetic_bag, tmp_path):
+    bag = synthetic_bag(colour="raw", count=100)
+    file = bag / f"{bag.name}.mcap"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 8 // 10])
+    heard = run_live(BagReader(bag), LiveOptions({"model": "tiny"}, rate=0.5), tmp_path)
+    assert "breaks off here" in heard.truncated
+    assert 10 < len(heard.records) < 100
+    assert 0 < len(heard.thumbnails) <= THUMBNAILS
+    assert len(heard.odometry) >= len(heard.records)
 
 
 def test_a_node_that_cannot_be_configured_says_why_at_once(synthetic_bag, tmp_path):
