@@ -37,6 +37,8 @@ INTO_M, MOST_DOUBT_M = 0.06, 0.6
 OUT_OF_M, OUT_SIGMAS = 0.05, 0.5
 # Belief that what depth alone shows is there.
 BELIEF = 0.7
+# What set off and was not seen for so long is out of sight: an image or two may miss it.
+MISSED_S = 0.9
 # How long a piece counts as seen, seconds.
 FRESH_S = 60.0
 
@@ -316,7 +318,12 @@ class PathWatch:
         known: dict[int, WorldObject],
     ) -> list[tuple[int, Array]]:
         """Drop what is not known to be there from where the image looks through its place."""
-        numbers = [n for n in watch.blockers if n not in known or _went_on(known[n])]
+        now = frame.stamp_ns
+        numbers = [
+            n
+            for n in watch.blockers
+            if n not in known or (_went_on(known[n]) and known[n].unseen_s(now) >= MISSED_S)
+        ]
         if not numbers:
             return []
         side, tall = 0.4, 1.0

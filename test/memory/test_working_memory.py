@@ -541,6 +541,15 @@ def test_what_set_off_while_nobody_looked_blocks_no_longer_once_its_place_is_see
     assert watch.kinds == [APPEARED, BLOCKED, STARTED, CLEARED]
 
 
+def test_what_drives_along_a_corridor_and_is_missed_for_an_image_blocks_it_still():
+    watch = Watch(MemoryConfig(paths=(AISLE,)))
+    watch.see(sighting((2, 0, 0.9), "forklift"), times=LONG_ENOUGH)
+    for i in range(1, 25):
+        seen = [sighting((2 + 0.1 * i, 0, 0.9), "forklift", moving=1.0)] if i % 6 else []
+        watch.see(*seen, depth=9.0)  # behind it, and behind where it stood
+    assert watch.kinds == [APPEARED, BLOCKED, STARTED]
+
+
 def test_a_plan_that_comes_again_and_again_is_blocked_by_what_nobody_knows():
     watch = Watch(MemoryConfig(paths=(AISLE,)))
     for _ in range(4):
