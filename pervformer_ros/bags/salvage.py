@@ -43,8 +43,9 @@ def missing_parts(path: Path) -> list[str]:
     """Return the files that a rosbag2 folder's metadata.yaml lists and that are not there."""
     try:
         metadata = yaml.safe_load((path / "metadata.yaml").read_text("utf-8"))
-        names = metadata["rosbag2_bagfile_information"]["relative_file_paths"]
-        return [str(name) for name in names if not (path / str(name)).exists()]
+        listed = metadata["rosbag2_bagfile_information"]["relative_file_paths"]
+        # Early versions wrote the folder's name, too.
+        return [name for name in (Path(str(p)).name for p in listed) if not (path / name).exists()]
     except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError):
         return []
 

@@ -64,7 +64,6 @@ class Outcome:
     """What became of a recording: one run and one row for each method.
 
     truncated: why there is no more of it, None where it was read to its end.
-    faults: how many messages could not be used.
     """
 
     recording: Recording
@@ -72,7 +71,6 @@ class Outcome:
     runs: list[Run]
     rows: list[Row]
     truncated: str | None = None
-    faults: int = 0
 
 
 def run_methods(
@@ -154,7 +152,7 @@ def run_methods(
     rows = [_row(recording, run, true_poses, masks, of_odometry, seeing) for run in runs]
     read = {"truncated": truncated is not None, "faults": bag.faults.total}
     rows = [{**row, **read} for row in rows]
-    return Outcome(recording, true_poses, runs, rows, truncated, bag.faults.total)
+    return Outcome(recording, true_poses, runs, rows, truncated)
 
 
 def _has_what_it_needs(bag: BagReader, method: Method) -> bool:
