@@ -9,6 +9,7 @@ import pytest
 from synthetic import DEPTH, INFO, START_NS, TRUTH, wall_shots
 
 from pervformer_ros.bags.reader import BagError
+from pervformer_ros.evaluation.pace import Pace
 from pervformer_ros.evaluation.replay import Replay
 from pervformer_ros.evaluation.report import number, write_report
 from pervformer_ros.worker import LatestWorker
@@ -271,6 +272,17 @@ def test_in_real_time_the_pace_starts_anew_where_time_goes_back(replayed, synthe
     result = replayed(synthetic_bag(change=twice, count=12), realtime=True)
     assert len(result.records) == 24
     assert sum(instant.slept) == pytest.approx(2 * 11 / 15, abs=1e-3)
+
+
+def test_the_clock_stands_still_while_what_came_out_is_judged(instant):
+    pace = Pace()
+    pace.begin(0)
+    with pace.stopped():
+        instant.now += 3.0
+    pace.wait_for(10**9)
+    assert instant.slept == [pytest.approx(1.0)]
+    pace.wait_for(10**9)
+    assert len(instant.slept) == 1
 
 
 def test_time_that_goes_back_starts_the_trajectories_anew(replayed, synthetic_bag, tmp_path):
