@@ -73,8 +73,7 @@ class BagReader:
     required: tuple[str, ...] = ("colour", "camera_info")
 
     def __enter__(self) -> "BagReader":
-        self._reader = _open(self.path)
-        self._lacks = missing_parts(self.path)
+        self._reader, self._lacks = _open(self.path)
         try:
             self._streams = {f.name: self._find(f.name) for f in fields(self.topics)}
             for stream in self.required:
@@ -296,7 +295,8 @@ class BagReader:
         )
 
 
-def _open(path: Path) -> AnyReader:
+def _open(path: Path) -> tuple[AnyReader, list[str]]:
+    """Return a reader, and which files it has to do without."""
     if not path.exists():
         raise BagError(f"{path} does not exist")
     default_types = get_typestore(Stores.ROS2_JAZZY)
@@ -310,5 +310,5 @@ def _open(path: Path) -> AnyReader:
                 f"{path} cannot be opened as a bag ({error}): if its recorder was killed, try "
                 "`ros2 bag reindex`, `sqlite3 FILE .recover` or, for ROS 1, `rosbag reindex`"
             ) from error
-        return salvaged
-    return reader
+        return salvaged, missing_parts(path)
+    return reader, []

@@ -38,12 +38,15 @@ def _recordings(paths: list[Path] | None) -> list[Path]:
 
 
 def _warn(rows: "list[Row]") -> None:
-    """Say which recordings could not be read to the end, or not whole."""
-    for row in {row["scenario"]: row for row in rows if "faults" in row}.values():
+    """Say which recordings could not be read to the end, or have faults."""
+    judged = {(row["scenario"], row["seed"]): row for row in rows if "faults" in row}
+    judged.pop(("all", None), None)  # these together
+    for (scenario, seed), row in judged.items():
+        name = scenario if seed is None else f"{scenario} {seed}"
         if row["truncated"]:
-            say(f"{row['scenario']} breaks off: it is judged up to there", "yellow")
+            say(f"{name} breaks off: it is judged up to there", "yellow")
         if row["faults"]:
-            say(f"{row['scenario']}: {row['faults']} messages could not be used", "yellow")
+            say(f"{name}: {row['faults']} faults in what it holds", "yellow")
 
 
 @app.command("model")

@@ -113,9 +113,9 @@ class Listener(Node):
     def _on_features(self, message: FeatureArray) -> None:
         stamp, found = stamp_of(message.header), conversions.feature_set(message)
         known = int(np.isfinite(found.points[:, 2]).sum())
-        self.counts[stamp] = Counts(len(found), known)
-        if len(self.counts) % self._every == max(1, self._every // 2):
+        if len(self.counts) % self._every == self._every // 2:
             self.features[stamp] = found
+        self.counts[stamp] = Counts(len(found), known)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.diagnostics.update({status.name: status for status in message.status})

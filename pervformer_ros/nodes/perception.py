@@ -137,7 +137,6 @@ class PerceptionNode(StreamNode):
             on_depth = self.offering(self.intake.on_depth)
             subscriptions.append(self.create_subscription(kind, topic, on_depth, SENSOR_DATA))
         self._correction = SlamCorrection(self.intake, self.faults)
-        self._stamp_ns: int | None = None
         self._offered_before = 0
         if given["follow_slam"] and given["use_odometry"]:
             hear = self._correction.hear
@@ -160,7 +159,6 @@ class PerceptionNode(StreamNode):
 
     def work(self, bundle: MessageBundle) -> None:
         """Run the line on one frame and publish."""
-        self._stamp_ns = bundle.stamp_ns
         frame = self.intake.build(bundle)
         with self._line:
             if (T_map_odom := self._correction.T_map_odom) is not None:
@@ -289,7 +287,7 @@ class PerceptionNode(StreamNode):
             "correction_m": f"{np.linalg.norm(T[:3, 3]):.3f}",
             "correction_deg": f"{np.degrees(rotation_angle(T)):.2f}",
         }
-        heard = self._stamp_ns is not None and self._correction.is_fresh(self._stamp_ns)
+        heard = self._correction.is_fresh(self._newest_ns)
         return ("corrected by SLAM" if heard else "by odometry alone"), values
 
     # Services -------------------------------------------------------------------------------

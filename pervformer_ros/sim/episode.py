@@ -164,15 +164,13 @@ class Episode:
             tick = index * TICKS_PER_FRAME
             T_map_base, render = self.T_map_base(tick), self.render(tick)
             rgb = sensor.colour(render, index, self._yaw_rate(tick), float(self.log.cover[tick]))
-            depth = sensor.depth(render, index)
             if self.is_covered(tick):
                 nothing = np.zeros_like(render.instance)
-                depth = np.zeros_like(depth)
                 render = replace(render, depth=np.zeros_like(render.depth), instance=nothing)
             frame = Frame(
                 stamp_ns=self.stamp_ns(tick),
                 rgb=rgb,
-                depth=depth,
+                depth=sensor.depth(render, index),
                 camera=self.camera,
                 T_base_camera=self.T_base_camera,
                 T_odom_base=self.T_odom_base(tick),

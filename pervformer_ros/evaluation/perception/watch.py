@@ -47,7 +47,7 @@ class Run:
     """What one variant gave on one bag.
 
     truncated: why there is no more of it, None where it was read to its end.
-    faults: how many messages could not be used.
+    faults: how often something was wrong with what it holds.
     """
 
     bag: Bag
@@ -119,19 +119,15 @@ def _images_in(bag: Bag, reader: BagReader) -> int:
 def _steps(
     pipeline: Pipeline, reader: BagReader, truth: GroundTruth, seconds: float | None, run: Run
 ) -> Iterator[tuple[Frame, PipelineOutput, TrueMoment | None]]:
-    first_ns, frames = None, reader.frames()
-    while True:
-        try:
-            frame = next(frames, None)
-        except BagError as error:
-            run.truncated = str(error)
-            return
-        if frame is None:
-            return
-        first_ns = frame.stamp_ns if first_ns is None else first_ns
-        if seconds is not None and frame.stamp_ns - first_ns >= seconds * NANOSECONDS:
-            return
-        yield frame, pipeline.step(frame), truth.at(frame.stamp_ns)
+    first_ns = None
+    try:
+        for frame in reader.frames():
+            first_ns = frame.stamp_ns if first_ns is None else first_ns
+            if seconds is not None and frame.stamp_ns - first_ns >= seconds * NANOSECONDS:
+                return
+            yield frame, pipeline.step(frame), truth.at(frame.stamp_ns)
+    except BagError as error:
+        run.truncated = str(error)
 
 
 def _match(
