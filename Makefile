@@ -32,8 +32,8 @@ setup: $(DONE)/data
 demo: setup
 	$(BIN)/pervformer demo
 
-# Two at a time, but for what starts nodes or sets up: those share a network and a folder.
-ALONE := test/nodes test/test_environment.py
+# Two at a time, but for what starts nodes, keeps to real time or sets up.
+ALONE := test/nodes test/test_real_recording.py test/test_environment.py
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(ALONE:%=--ignore %)

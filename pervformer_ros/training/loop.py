@@ -191,17 +191,19 @@ class Trainer:
         self.model.zero_grad(set_to_none=True)
         total(losses).backward()
         self._share_gradients()
+        # Nothing is read back here: a GPU would have to be waited for.
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
-        if torch.isfinite(norm):
-            for optimiser in self.optimisers:
-                optimiser.step()
+        for p in self.model.parameters():
+            if p.grad is not None:
+                p.grad.nan_to_num_(0.0, 0.0, 0.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.step += 1
         self.frames += batch.dt.numel() * self.world
         decay = min(config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             mine, theirs = (tuple(m.parameters()) for m in (self.average, self.model))
             torch._foreach_lerp_(mine, theirs, 1 - decay)
-        # Nothing is read back here: a GPU would have to be waited for.
         found = {name: value.detach() for name, value in losses.items()}
         found |= {"norm": norm, "rate": torch.tensor(rate)}
         return found, MemoryState(*(x.detach() for x in state))

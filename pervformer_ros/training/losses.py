@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is asked of each head, as losses; all of them means over what was asked."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -95,13 +97,13 @@ def heat_loss(logits: Tensor, overlap: Tensor, asked: DenseTargets) -> Tensor:
         asked: heat, its weight, and what is asked where.
     """
     inner = (asked.box_weight * asked.heat_weight)[:, :, None] > 0
-    ours = F.one_hot(asked.category, logits.shape[2]).movedim(-1, 2) * inner
+    classes = torch.arange(logits.shape[2], device=logits.device)[:, None, None]
+    ours = (asked.category[:, :, None] == classes) & inner
     middle = asked.heat * ours
-    seldom = torch.tensor([SELDOM.get(name, 1.0) for name in CLASSES], device=logits.device)
     goal = overlap[:, :, None] * ours
     cross = F.binary_cross_entropy_with_logits(logits, goal, reduction="none")
-    peak = cross * goal * middle * seldom[:, None, None]
-    forgiven = (1 - asked.heat) ** 4 * asked.heat_weight[:, :, None] * (1 - ours)
+    peak = cross * goal * middle * _seldom(logits.device)[:, None, None]
+    forgiven = (1 - asked.heat) ** 4 * asked.heat_weight[:, :, None] * ~ours
     rest = NOTHING * torch.sigmoid(logits) ** 2 * cross * forgiven
     return (peak + rest).sum() / middle.sum().clamp(min=1)
 
@@ -141,13 +143,6 @@ def _area(sides: Tensor, clamp: bool = False) -> Tensor:
 
 def mask_loss(said: Percept, asked: DenseTargets) -> Tensor:
     """Cross-entropy and Dice of the masks of objects, each within a box somewhat larger."""
-    # Objects fill the first of the O places; most images have few.
-    most = max(1, int((asked.body > 0).sum(-1).max()))
-    asked = asked._replace(
-        body=asked.body[..., :most],
-        cell=asked.cell[..., :most],
-        corners=asked.corners[..., :most, :],
-    )
     coefficients = _at_cells(said.mask_coefficients, asked.cell)  # (B, T, O, Q)
     logits = torch.einsum("btoq,btqhw->btohw", coefficients, said.mask_prototypes)
     exists = asked.body > 0
@@ -178,21 +173,19 @@ def identity_loss(embedding: Tensor, asked: DenseTargets, world: Tensor) -> Tens
     """
     found = _at_cells(embedding, asked.cell)
     stream = torch.arange(len(found), device=found.device)[:, None, None].expand(asked.body.shape)
-    who = torch.where(asked.body > 0, stream * 4096 + asked.body, -1).flatten()
-    keep = who >= 0
-    hall = world[:, None, None].expand(asked.body.shape).flatten()[keep]
-    stream = stream.flatten()[keep]
-    who, found = who[keep], F.normalize(found.flatten(0, 2)[keep], dim=-1)
-    if len(who) < 2:
-        return embedding.sum() * 0.0
+    who = (stream * 4096 + asked.body).flatten()
+    there = (asked.body > 0).flatten()
+    hall = world[:, None, None].expand(asked.body.shape).flatten()
+    stream = stream.flatten()
+    found = F.normalize(found.flatten(0, 2), dim=-1)
     alike = who[:, None] == who
     itself = torch.eye(len(who), dtype=torch.bool, device=who.device)
     unsure = (hall[:, None] == hall) & (stream[:, None] != stream)
-    logits = (found @ found.T / IDENTITY_TEMPERATURE).masked_fill(itself | unsure, -1e4)
-    positive = (alike & ~itself).float()
+    logits = (found @ found.T / IDENTITY_TEMPERATURE).masked_fill(itself | unsure | ~there, -1e4)
+    positive = (alike & ~itself & there).float()
     log_p = torch.log_softmax(logits, dim=1)
     count = positive.sum(1)
-    return _mean(-(log_p * positive).sum(1) / count.clamp(min=1), count > 0)
+    return _mean(-(log_p * positive).sum(1) / count.clamp(min=1), there & (count > 0))
 
 
 def motion_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -281,6 +274,12 @@ def position_loss(position: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 def total(losses: dict[str, Tensor]) -> Tensor:
     """Return the weighted sum."""
     return torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
+
+
+@cache
+def _seldom(device: torch.device) -> Tensor:
+    """Return what each class counts for, (classes,); on a GPU only the first time costs a wait."""
+    return torch.tensor([SELDOM.get(name, 1.0) for name in CLASSES], device=device)
 
 
 def _at_cells(maps: Tensor, cell: Tensor) -> Tensor:

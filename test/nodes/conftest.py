@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -202,17 +203,17 @@ def robot(domain: dict[str, str]) -> Iterator[Robot]:
     node.destroy_node()
 
 
-@pytest.fixture
-def start(domain: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Return a function that starts a node of ours with parameters, as `ros2 run` would."""
+@contextmanager
+def starter(environment: dict[str, str], folder: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Give a function that starts a node of ours with parameters, as `ros2 run` would."""
     running = []
 
     def start(module: str, **parameters: Any) -> subprocess.Popen:
         pairs = (f"{n}:={v}" for n, v in parameters.items())
         arguments = [word for pair in pairs for word in ("-p", pair)]
         command = [sys.executable, "-m", f"pervformer_ros.nodes.{module}", "--ros-args", *arguments]
-        log = (tmp_path / f"{module}.log").open("wb")
-        process = subprocess.Popen(command, env=domain, stdout=log, stderr=subprocess.STDOUT)
+        log = (folder / f"{module}.log").open("wb")
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         running.append(process)
         return process
 
@@ -225,3 +226,19 @@ def start(domain: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subp
         except subprocess.TimeoutExpired:  # that it leaves by itself has a test of its own
             process.kill()
             process.wait()
+
+
+@pytest.fixture
+def start(domain: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Return what starts nodes for one test."""
+    with starter(domain, tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_for_module(
+    domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Return what starts nodes that all tests of a module share."""
+    with starter(domain, tmp_path_factory.mktemp("nodes")) as start:
+        yield start

@@ -20,7 +20,7 @@ def renamed(recorded):
 def test_the_nodes_listen_to_what_the_recording_has(synthetic_bag, tmp_path):
     # Long enough for a start at which the first seconds pass unheard.
     bag = synthetic_bag(count=75, change=renamed)
-    heard = run_live(BagReader(bag, NAMES), LiveOptions({"model": "tiny"}, rate=0.5), tmp_path)
+    heard = run_live(BagReader(bag, NAMES), LiveOptions({"model": "tiny"}), tmp_path)
     assert len(heard.slam_online) >= 10
     assert len(heard.odometry) == 75
 
@@ -29,7 +29,7 @@ def test_a_recording_that_breaks_off_is_played_up_to_there_and_reported(syntheti
     bag = synthetic_bag(colour="raw", count=100)
     file = bag / f"{bag.name}.mcap"
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 8 // 10])
-    heard = run_live(BagReader(bag), LiveOptions({"model": "tiny"}, rate=0.5), tmp_path)
+    heard = run_live(BagReader(bag), LiveOptions({"model": "tiny"}), tmp_path)
     assert "breaks off here" in heard.truncated
     assert 10 < len(heard.records) < 100
     assert 0 < len(heard.thumbnails) <= THUMBNAILS
