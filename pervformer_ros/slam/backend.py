@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pervformer_ros.features import FeatureSet
 from pervformer_ros.frame import CameraModel, Fault, InputError
@@ -47,6 +48,9 @@ LOOP_CANDIDATES, LOOP_INLIERS, LOOP_SHARE = 3, 25, 0.15
 # How a robot that sees nothing may have gone and turned, per second; and where one may be that was
 # carried off, or woke up in a saved map: radians, metres.
 GAP_ROTATION, GAP_POSITION = 0.5, 1.0
+# What was in view before so short a gap (seconds) may be recognised at once, as near (metres) as it
+# can be by then: bays of racks, which look alike, are farther apart.
+SHORT_GAP_S, GAP_REACH = 1.5, 0.3
 ANYWHERE_ROTATION, ANYWHERE_POSITION = 2.0, 1000.0
 
 
@@ -56,6 +60,19 @@ class TrackingState(str, Enum):
     VISUAL = "visual"  # the map was recognised, or just started, in this frame
     ODOMETRY = "odometry"  # odometry alone
     LOST = "lost"  # neither: the pose is a guess
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A short while in which nothing was recognised, without odometry.
+
+    left, first: the keyframe that was in view before, and the first one after.
+    reach: how far the robot may be from where it seems to be, metres.
+    """
+
+    left: int
+    first: int
+    reach: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +135,8 @@ class SlamBackend:
         self._abduction = AbductionWatch()
         self._carried_off = False
         self._anywhere = False  # no keyframe yet since it was carried off
+        self._gap: Gap | None = None  # the last one, until what is beyond it is recognised
+        self._recognised_ns: int | None = None
         self._graph = GraphOptimiser()
         self._history = History()
         self._T_map_odom = np.eye(4)
@@ -168,20 +187,26 @@ class SlamBackend:
         self._motion.observe(view.stamp_ns, reading, tracked, seen=bool(fixes))
         if fixes:
             self._reference = max(fixes, key=lambda fix: fix.inliers).keyframe
+        back = self._look_back(view, tracked) if fixes else None
         # Keep the view as a keyframe if it shows something new, and let the map settle.
         self._carried_off = self._abduction.observe(view, bool(fixes))
-        is_keyframe = self._is_worth_keeping(view, attempts, tracked, state) or (
-            carried_off and self._can_be_kept(view)
+        is_keyframe = (
+            back is not None
+            or self._is_worth_keeping(view, attempts, tracked, state)
+            or (carried_off and self._can_be_kept(view))
         )
         T_map_base = tracked.T_map_base
         if is_keyframe:
-            T_map_base = self._add_keyframe(view, fixes, tracked)
+            T_map_base = self._add_keyframe(view, fixes, tracked, back)
             self._motion.carry_along(T_map_base @ invert(tracked.T_map_base))
         # Remember the frame for the trajectory.
         if self._keeps_history:
             self._history.add(view.stamp_ns, tracked.T_map_base, T_map_base, is_keyframe)
         self._stamp_ns = view.stamp_ns
-        self._frames_lost = self._frames_lost + 1 if state == TrackingState.LOST else 0
+        if state == TrackingState.VISUAL:
+            self._recognised_ns = view.stamp_ns
+        lost = state == TrackingState.LOST and not is_keyframe
+        self._frames_lost = self._frames_lost + 1 if lost else 0
         if T_odom_base is not None:
             self._T_map_odom = T_map_base @ invert(T_odom_base)
         drift = self._drift()
@@ -320,9 +345,10 @@ class SlamBackend:
         return PoseEstimate(prediction.T_map_base, prediction.covariance + drift)
 
     def _believed(self, attempts: Sequence[Attempt], view: View) -> list[Fix]:
-        """Return the fixes; after blindness, a few points that fit do not suffice for one."""
+        """Return the fixes; where it may be anywhere, a few points do not suffice for one."""
         fixes = [attempt.fix for attempt in attempts if attempt.fix]
-        if self._abduction.was_blind or self._anywhere:
+        astray = self._frames_lost > 0 and view.reading is None
+        if self._abduction.was_blind or self._anywhere or astray:
             return [fix for fix in fixes if self._shows_place(fix, view)]
         return fixes
 
@@ -374,12 +400,29 @@ class SlamBackend:
         few = best is not None and best.inliers < enough
         return gone > (KEYFRAME_LEAST if few else 1.0)
 
-    def _add_keyframe(self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate) -> Array:
-        """Add the view to the map and the graph; return its pose there."""
-        self._frames_lost = 0
+    def _look_back(self, view: View, tracked: PoseEstimate) -> Fix | None:
+        """Return what was in view before the last gap, if that is seen again."""
+        gap = self._gap
+        if gap is None or not self._keyframes.remembers[gap.left]:
+            return None
+        fix = self._track(view, self._keyframes[gap.left], tracked).fix
+        if fix is None or fix.standing < LOOP_INLIERS:
+            return None
+        T_map_base = self._keyframes.poses[gap.left] @ fix.T_keyframe_base
+        offset = float(np.linalg.norm(T_map_base[:3, 3] - tracked.T_map_base[:3, 3]))
+        return fix if offset < gap.reach else None
+
+    def _add_keyframe(
+        self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate, back: Fix | None
+    ) -> Array:
+        """Add the view to the map and the graph; return its pose there.
+
+        `back` says where it is by what was seen before the last gap.
+        """
         attempts = self._register(view, tracked, self.config.linked_keyframes, fixes)
         more = self._believed(attempts, view)
         edges = self._edges(view, [*fixes, *more], tracked)
+        self._note_gap(view, edges)
         self._anywhere = False
         new = make_keyframe(len(self._keyframes), view)
         self._learn(new, [*fixes, *more])
@@ -391,7 +434,27 @@ class SlamBackend:
         if loops:
             poses = self._graph.close(loops, self._joined(loops[-1]))
             self._keyframes.move(poses, self._graph.drift_from(new.id))
+        if back is not None and self._gap is not None:
+            loop = self._candidate(back).edge
+            since = np.arange(len(self._keyframes)) >= self._gap.first
+            poses = self._graph.close([loop], self._moved(loop, since))
+            self._keyframes.move(poses, self._graph.drift_from(new.id))
+            self._gap = None
         return np.asarray(self._keyframes.poses[-1])
+
+    def _note_gap(self, view: View, edges: Sequence[Edge]) -> None:
+        """Note whether a new keyframe is tied to the others by a guess alone, but a good one."""
+        if not edges or edges[-1].kind is not EdgeKind.GAP:
+            return
+        seconds = self._unrecognised_s(view)
+        reach = GAP_REACH + GAP_POSITION * seconds
+        short = seconds <= SHORT_GAP_S and not self._anywhere
+        self._gap = Gap(self._reference, len(self._keyframes), reach) if short else None
+
+    def _unrecognised_s(self, view: View) -> float:
+        if self._recognised_ns is None:
+            return float(np.inf)
+        return (view.stamp_ns - self._recognised_ns) * 1e-9
 
     def _learn(self, new: Keyframe, fixes: Sequence[Fix]) -> None:
         """Compare odometry with the longest way since another keyframe that was also seen."""
@@ -451,11 +514,13 @@ class SlamBackend:
         None where the loop lies within one piece.
         """
         apart = self._keyframes.is_apart
-        if not apart[loop.first]:
-            return None
+        return self._moved(loop, ~apart) if apart[loop.first] else None
+
+    def _moved(self, loop: Edge, piece: NDArray[np.bool_]) -> Array:
+        """Return all poses with a piece of map moved to where the loop says it is."""
         poses = self._keyframes.poses.copy()
         T_moved = poses[loop.first] @ loop.T_first_second @ invert(poses[loop.second])
-        poses[~apart] = T_moved @ poses[~apart]
+        poses[piece] = T_moved @ poses[piece]
         return np.asarray(poses)
 
     def _vertical(self, view: View) -> tuple[Array | None, float]:
@@ -480,9 +545,7 @@ class SlamBackend:
             edges.append(Edge(new - 1, new, EdgeKind.ODOMETRY, way.T_first_second, covariance))
         if not edges:
             T_last_base = invert(self._keyframes.poses[-1]) @ tracked.T_map_base
-            seconds = (view.stamp_ns - self._keyframes[-1].stamp_ns) * 1e-9
-            if self._anywhere:
-                seconds = np.inf
+            seconds = np.inf if self._anywhere else self._unrecognised_s(view)
             rotation = min(GAP_ROTATION * seconds, ANYWHERE_ROTATION)
             position = min(GAP_POSITION * seconds, ANYWHERE_POSITION)
             covariance = tracked.covariance + se3.isotropic(rotation, position)

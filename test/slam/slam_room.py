@@ -134,11 +134,11 @@ class Run:
     backend: SlamBackend = field(default_factory=SlamBackend)
 
     @classmethod
-    def record(cls, count=120, seed=0, extra=None):
-        """Record a drive; `extra(i)` adds (thing, T_map_thing) pairs to frame i."""
+    def record(cls, count=120, seed=0, extra=None, truth=None):
+        """Record a drive, or these poses; `extra(i)` adds (thing, T_map_thing) pairs to frame i."""
         rng = np.random.default_rng(seed)
         walls, sensor = Thing.walls(rng), Sensor(rng)
-        truth = drive(count)
+        truth = drive(count) if truth is None else truth
         features = []
         for i, T_map_base in enumerate(truth):
             things = [(walls, np.eye(4)), *(extra(i) if extra else [])]

@@ -215,6 +215,33 @@ def test_the_longer_nothing_is_seen_the_farther_the_robot_may_have_gone(room):
     assert 2.0 < short < long < 5.0
 
 
+def test_what_was_in_view_before_a_short_gap_is_recognised_beyond_it():
+    # The robot stops while it sees nothing; then a stranger stands before it, and then goes aside.
+    truth = drive(80)
+    truth[42:] = truth[41]
+    stranger = Thing.cluster(np.random.default_rng(5), 300)
+    place = truth[-1] @ make_transform([2.0, 0.0, 0.6], [0, 0, 0, 1])
+    run = Run.record(80, extra=lambda i: [(stranger, place)] if i >= 45 else [], truth=truth)
+    run.features[41:45] = map(blank, run.features[41:45])
+    run.features[45:48] = map(nearest, run.features[45:48])
+    run.play(odometry=False)
+    assert EdgeKind.GAP in {edge.kind for edge in run.backend.graph().edges}
+    online = run.backend.online_trajectory().poses
+    beyond = truth[0] @ invert(online[0]) @ online[50:]
+    assert np.linalg.norm((beyond - truth[50:])[:, :3, 3], axis=1).max() < 0.03
+
+
+def test_a_few_points_that_fit_do_not_find_a_lost_robot(room):
+    def few(features):
+        return thinned(features, 20)
+
+    run = replaced(room, range(40, 44), blank)
+    run = replaced(run, range(44, 46), few).play(odometry=False)
+    assert set(states(run)[40:46]) == {TrackingState.LOST}
+    assert set(states(run)[47:]) == {TrackingState.VISUAL}
+    assert final_ate(run) < 0.1
+
+
 @pytest.mark.parametrize("odometry", [True, False])
 def test_a_camera_that_never_sees_anything_is_survived(room, odometry):
     run = replaced(room, range(COUNT), blank).play(odometry=odometry)
@@ -273,6 +300,13 @@ def test_what_moves_is_not_followed_where_nothing_else_is_seen():
 def nearest(features):
     """Leave the moving thing alone."""
     kept = features.points[:, 2] < 2.6
+    names = ("uv", "points", "score", "static_probability", "descriptors")
+    return replace(features, **{name: getattr(features, name)[kept] for name in names})
+
+
+def thinned(features, count):
+    """Leave so many features, evenly chosen."""
+    kept = np.linspace(0, len(features) - 1, count).astype(int)
     names = ("uv", "points", "score", "static_probability", "descriptors")
     return replace(features, **{name: getattr(features, name)[kept] for name in names})
 
