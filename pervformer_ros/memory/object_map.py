@@ -38,7 +38,8 @@ IN_VIEW, LOOKED_THROUGH = 0.5, 0.8
 TWICE_OVERLAP, TWICE_M = 0.75, 0.6
 # Two objects are one where their middles are nearer than this share of the smaller one's width.
 ONE_WITHIN = 0.5
-# Two things of one class do not share more than this of the smaller one's ground.
+# Two things of one class, or two goods of any, do not share more than this of the smaller one's
+# ground.
 SAME_GROUND = 0.25
 # To take two things for one is worse than to take one for two, by so much, as log-odds: all that is
 # told of either is wrong from then on.
@@ -397,7 +398,8 @@ def _once_each(sightings: Sequence[Sighting]) -> list[Sighting]:
 
 def _in_one_place(thing: WorldObject, other: WorldObject) -> bool:
     """Return whether two objects are where no two things can be."""
-    if thing.label == other.label and shared_ground(thing, other) > SAME_GROUND:
+    alike = thing.label == other.label or not (thing.prior.carries or other.prior.carries)
+    if alike and shared_ground(thing, other) > SAME_GROUND:
         return True
     width = min(thing.size[:2].min(), other.size[:2].min())
     apart = float(np.linalg.norm((thing.position - other.position)[:2]))

@@ -139,6 +139,16 @@ def test_two_parts_of_one_vehicle_are_one():
     assert len(see(ObjectMap(), *[[front, person]] * 5)) == 2
 
 
+@pytest.mark.parametrize(("label", "count"), [("roll_cage", 1), ("person", 2), ("forklift", 2)])
+def test_goods_do_not_stand_in_goods(label, count):
+    """Called a pallet from afar and a cage from near, it is one; who stands there is another."""
+    pallet = sighting((5, 0, 0.5), "pallet", size=np.array([1.2, 0.8, 1.1]))
+    size = np.array([0.8, 0.7, 1.7])
+    embedding = np.array([0, 1], np.float32)
+    near = sighting((5.5, 0.1, 0.8), label, 0.8, variance=1e-4, size=size, embedding=embedding)
+    assert len(see(ObjectMap(), *[[pallet]] * 8, *[[]] * 4, *[[near]] * 5)) == count
+
+
 def test_two_things_side_by_side_are_not_exchanged():
     """The nearest pair first would join left to right here, and leave right alone."""
     things = see(ObjectMap(), [sighting((2, 0.0, 1)), sighting((2, 0.45, 1))])
