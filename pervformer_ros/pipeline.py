@@ -47,6 +47,7 @@ from pervformer_ros.model import (
     StateError,
     card_path,
     find_weights,
+    forget_patches,
     load_model,
     read_card,
     state_bytes,
@@ -59,6 +60,9 @@ if TYPE_CHECKING:
 FEATURES = ("auto", "orb", "pervformer")
 # Detections that score less are not even looked at; the memory knows which begin something.
 FAINT_SCORE = 0.2
+# Seconds after which the patches' memory begins anew. It was trained on streams of 5 to 18 s, and
+# what it has gathered over minutes blurs what it sees; probes, which hold one thing each, go on.
+PATCH_MEMORY_S = 60.0
 # What is restored goes on with its own clock where the next image is no farther than this from it.
 RESUMED_S = 1.0
 
@@ -140,6 +144,7 @@ class Pipeline:
         self._probe_update: ProbeUpdate | None = None
         self._newest_ns: int | None = None
         self._state_ns: int | None = None
+        self._patches_since_ns: int | None = None
         self._T_odom_base: Array = np.eye(4)
         self._T_map_odom: Array | None = None
         self._T_odom_camera: Array | None = None
@@ -156,6 +161,7 @@ class Pipeline:
             self.reset()
         elapsed_s = self._elapsed_s(frame.stamp_ns)
         self._newest_ns = self._state_ns = frame.stamp_ns
+        self._refresh(frame.stamp_ns)
         # Look at the frame with what the probes remember
         percept = self._perceive(frame, elapsed_s)
         # Tell what moves from what stands still
@@ -221,6 +227,7 @@ class Pipeline:
         self._probe_update = None  # the next image proposes the same again
         self._T_odom_camera = None
         self._newest_ns, self._state_ns = None, snapshot.stamp_ns
+        self._patches_since_ns = None
         snapshot.restore(self.memory)
         return snapshot
 
@@ -260,6 +267,14 @@ class Pipeline:
         elapsed_s = (stamp_ns - self._state_ns) / NANOSECONDS
         restored = self._newest_ns is None
         return 0.0 if restored and not 0 <= elapsed_s <= RESUMED_S else elapsed_s
+
+    def _refresh(self, stamp_ns: int) -> None:
+        """Let the patches forget what is older than all that they were trained on."""
+        since = self._patches_since_ns
+        if since is None or not 0 <= stamp_ns - since < PATCH_MEMORY_S * NANOSECONDS:
+            if since is not None:
+                self._state = forget_patches(self._state)
+            self._patches_since_ns = stamp_ns
 
     def _perceive(self, frame: Frame, dt_s: float) -> PerceptArrays:
         percept, self._state = self.perceiver.perceive(

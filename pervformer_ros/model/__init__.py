@@ -36,6 +36,7 @@ from pervformer_ros.model.pervformer import (
     PervFormer,
     VideoInput,
     create_model,
+    forget_patches,
     state_bytes,
 )
 from pervformer_ros.model.probes import ProbeUpdate, propose
@@ -63,6 +64,7 @@ __all__ = [
     "create_config",
     "create_model",
     "find_weights",
+    "forget_patches",
     "import_trecvit",
     "load_model",
     "load_trecvit",

@@ -243,6 +243,15 @@ def _stack(states: list[RecurrentState]) -> tuple[Tensor, Tensor]:
     return h, conv
 
 
+def forget_patches(state: MemoryState) -> MemoryState:
+    """Return a memory in which all tokens but the probes begin anew; the last frame stays."""
+    others = state.h.shape[2] - state.alive.shape[1]
+    h, conv = state.h.clone(), state.conv.clone()
+    h[:, :, :others] = 0.0
+    conv[:, :, :, :others] = 0.0
+    return state._replace(h=h, conv=conv)
+
+
 def create_model(name: str, **overrides: Any) -> PervFormer:
     """Return an untrained model: "tiny", "small" or "base", with fields of the config overridden.
 

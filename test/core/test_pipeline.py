@@ -8,9 +8,11 @@ import pytest
 import torch
 from synthetic import CAMERA, wall_frames
 
+from pervformer_ros import pipeline
 from pervformer_ros.features import FeatureSet, feather, static_mask, widen
+from pervformer_ros.frame import NANOSECONDS
 from pervformer_ros.memory import SnapshotError, objects
-from pervformer_ros.model import create_model, save_model
+from pervformer_ros.model import create_model, forget_patches, save_model
 from pervformer_ros.pipeline import FEATURES, Pipeline, PipelineConfig
 from pervformer_ros.slam import SlamBackend
 
@@ -198,6 +200,28 @@ def test_what_was_seen_before_makes_a_difference():
     place = line.step(FRAMES[-1]).features.place_descriptor
     fresh = tiny("pervformer").step(FRAMES[-1]).features.place_descriptor
     assert np.abs(place - fresh).max() > 1e-4
+
+
+def test_patches_begin_anew_every_minute_and_probes_do_not(checkpoint, monkeypatch):
+    line, states = trained(checkpoint), []
+
+    def watched(state):
+        states.append((state, forget_patches(state)))
+        return states[-1][1]
+
+    monkeypatch.setattr(pipeline, "forget_patches", watched)
+    for seconds in (0, 30, 59, 61, 100, 122):
+        line.step(replace(FRAMES[0], stamp_ns=FRAMES[0].stamp_ns + seconds * NANOSECONDS))
+    assert len(states) == 2
+    for before, after in states:
+        probes = before.alive.shape[1]
+        for axis, name in ((2, "h"), (3, "conv")):
+            old, new = (getattr(s, name).movedim(axis, 0) for s in (before, after))
+            assert old[:-probes].abs().max() > 0
+            assert new[:-probes].abs().max() == 0
+            torch.testing.assert_close(new[-probes:], old[-probes:], rtol=0, atol=0)
+        for name in ("fresh", "alive", "position", "seen"):
+            assert getattr(after, name) is getattr(before, name)
 
 
 def test_a_snapshot_goes_on_exactly_where_it_was_taken(tmp_path):
