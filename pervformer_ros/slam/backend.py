@@ -19,7 +19,13 @@ from pervformer_ros.slam.calibration import MAX_PATH, OdometryCalibration
 from pervformer_ros.slam.config import SlamConfig
 from pervformer_ros.slam.graph import Edge, EdgeKind, GraphOptimiser, PoseGraph
 from pervformer_ros.slam.history import History
-from pervformer_ros.slam.keyframe import APART, Keyframe, KeyframeMap, make_keyframe
+from pervformer_ros.slam.keyframe import (
+    APART,
+    MIN_OVERLAP,
+    Keyframe,
+    KeyframeMap,
+    make_keyframe,
+)
 from pervformer_ros.slam.loops import Candidate, LoopVerifier
 from pervformer_ros.slam.matches import STILL
 from pervformer_ros.slam.motion import MotionModel, PoseEstimate
@@ -404,6 +410,9 @@ class SlamBackend:
         """Return what was in view before the last gap, if that is seen again."""
         gap = self._gap
         if gap is None or not self._keyframes.remembers[gap.left]:
+            return None
+        T_map_camera = tracked.T_map_base @ view.T_base_camera
+        if self._keyframes.overlap(gap.left, T_map_camera, view.camera) < MIN_OVERLAP:
             return None
         fix = self._track(view, self._keyframes[gap.left], tracked).fix
         if fix is None or fix.standing < LOOP_INLIERS:
