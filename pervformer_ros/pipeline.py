@@ -270,10 +270,10 @@ class Pipeline:
 
     def _refresh(self, stamp_ns: int) -> None:
         """Let the patches forget what is older than all that they were trained on."""
-        since = self._patches_since_ns
-        if since is None or not 0 <= stamp_ns - since < PATCH_MEMORY_S * NANOSECONDS:
-            if since is not None:
-                self._state = forget_patches(self._state)
+        if self._patches_since_ns is None:
+            self._patches_since_ns = stamp_ns
+        elif stamp_ns - self._patches_since_ns >= PATCH_MEMORY_S * NANOSECONDS:
+            self._state = forget_patches(self._state)
             self._patches_since_ns = stamp_ns
 
     def _perceive(self, frame: Frame, dt_s: float) -> PerceptArrays:
