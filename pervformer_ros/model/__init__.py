@@ -37,6 +37,7 @@ from pervformer_ros.model.pervformer import (
     VideoInput,
     create_model,
     forget_patches,
+    forget_probes,
     state_bytes,
 )
 from pervformer_ros.model.probes import ProbeUpdate, propose
@@ -65,6 +66,7 @@ __all__ = [
     "create_model",
     "find_weights",
     "forget_patches",
+    "forget_probes",
     "import_trecvit",
     "load_model",
     "load_trecvit",

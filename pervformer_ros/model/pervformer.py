@@ -245,10 +245,19 @@ def _stack(states: list[RecurrentState]) -> tuple[Tensor, Tensor]:
 
 def forget_patches(state: MemoryState) -> MemoryState:
     """Return a memory in which all tokens but the probes begin anew; the last frame stays."""
-    others = state.h.shape[2] - state.alive.shape[1]
+    return _emptied(state, slice(0, state.h.shape[2] - state.alive.shape[1]))
+
+
+def forget_probes(state: MemoryState) -> MemoryState:
+    """Return a memory in which the probes' own rows are empty; all other tokens keep theirs."""
+    emptied = _emptied(state, slice(state.h.shape[2] - state.alive.shape[1], None))
+    return emptied._replace(position=torch.zeros_like(state.position))
+
+
+def _emptied(state: MemoryState, tokens: slice) -> MemoryState:
     h, conv = state.h.clone(), state.conv.clone()
-    h[:, :, :others] = 0.0
-    conv[:, :, :, :others] = 0.0
+    h[:, :, tokens] = 0.0
+    conv[:, :, :, tokens] = 0.0
     return state._replace(h=h, conv=conv)
 
 

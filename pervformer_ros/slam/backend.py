@@ -441,15 +441,18 @@ class SlamBackend:
         candidates = [*self._loop_candidates(view, tracked), *self._places(view)]
         loops = self._loops.add(candidates, self._keyframes.poses)
         if loops:
-            poses = self._graph.close(loops, self._joined(loops[-1]))
-            self._keyframes.move(poses, self._graph.drift_from(new.id))
+            self._close(loops, self._joined(loops[-1]))
         if back is not None and self._gap is not None:
             loop = self._candidate(back).edge
             since = np.arange(len(self._keyframes)) >= self._gap.first
-            poses = self._graph.close([loop], self._moved(loop, since))
-            self._keyframes.move(poses, self._graph.drift_from(new.id))
+            self._close([loop], self._moved(loop, since))
             self._gap = None
         return np.asarray(self._keyframes.poses[-1])
+
+    def _close(self, loops: Sequence[Edge], poses: Array | None) -> None:
+        """Close loops with the newest keyframe; `poses` is a better first guess, or None."""
+        poses = self._graph.close(loops, poses)
+        self._keyframes.move(poses, self._graph.drift_from(len(self._keyframes) - 1))
 
     def _note_gap(self, view: View, edges: Sequence[Edge]) -> None:
         """Note whether a new keyframe is tied to the others by a guess alone, but a good one."""

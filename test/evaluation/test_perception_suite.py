@@ -19,12 +19,12 @@ from pervformer_ros.cli import app
 from pervformer_ros.evaluation.episodes import episode_bag, held_out, parse_seeds
 from pervformer_ros.evaluation.perception.observer import Observer
 from pervformer_ros.evaluation.perception.rows import judge, spread_rows
-from pervformer_ros.evaluation.perception.variants import forget_probes, name_of, variants_of
+from pervformer_ros.evaluation.perception.variants import name_of, variants_of
 from pervformer_ros.evaluation.replay import replay
 from pervformer_ros.evaluation.report import write_report
 from pervformer_ros.frame import Fault
 from pervformer_ros.memory import ObjectState
-from pervformer_ros.model import create_config, create_model, save_model
+from pervformer_ros.model import create_config, create_model, forget_probes, save_model
 from pervformer_ros.pipeline import Pipeline, PipelineConfig
 from pervformer_ros.sim.scenario import names
 

@@ -299,14 +299,15 @@ def test_what_moves_is_not_followed_where_nothing_else_is_seen():
 
 def nearest(features):
     """Leave the moving thing alone."""
-    kept = features.points[:, 2] < 2.6
-    names = ("uv", "points", "score", "static_probability", "descriptors")
-    return replace(features, **{name: getattr(features, name)[kept] for name in names})
+    return chosen(features, features.points[:, 2] < 2.6)
 
 
 def thinned(features, count):
     """Leave so many features, evenly chosen."""
-    kept = np.linspace(0, len(features) - 1, count).astype(int)
+    return chosen(features, np.linspace(0, len(features) - 1, count).astype(int))
+
+
+def chosen(features, kept):
     names = ("uv", "points", "score", "static_probability", "descriptors")
     return replace(features, **{name: getattr(features, name)[kept] for name in names})
 

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pervformer_ros.model import MemoryState, Perceiver, PerceptArrays, PervFormerConfig
+from pervformer_ros.model import (
+    MemoryState,
+    Perceiver,
+    PerceptArrays,
+    PervFormerConfig,
+    forget_probes,
+)
 from pervformer_ros.pipeline import Pipeline, PipelineConfig
 
 FULL, NO_PROBES, PER_FRAME, FULL_RESET = "full", "no_probes", "per_frame", "full_reset"
@@ -47,18 +53,6 @@ class ForgetfulPerceiver(Perceiver):
     ) -> tuple[PerceptArrays, MemoryState]:
         """Perceive one image, see Perceiver.perceive."""
         return super().perceive(rgb, depth, dt_s, forget_probes(state), *rest, **more)
-
-
-def forget_probes(state: MemoryState) -> MemoryState:
-    """Return a memory in which the probes' own rows are empty; patches keep theirs."""
-    probes = state.alive.shape[1]
-    if not probes:
-        return state
-    h, conv, position = state.h.clone(), state.conv.clone(), state.position.clone()
-    h[:, :, -probes:] = 0.0
-    conv[:, :, :, -probes:] = 0.0
-    position[:] = 0.0
-    return state._replace(h=h, conv=conv, position=position)
 
 
 def name_of(config: PervFormerConfig) -> str:
