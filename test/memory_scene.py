@@ -6,7 +6,7 @@ import numpy as np
 
 from pervformer_ros.frame import CameraModel, Frame
 from pervformer_ros.geometry import make_rotation
-from pervformer_ros.memory import Sighting
+from pervformer_ros.memory import MemoryConfig, Sighting, WorkingMemory
 
 CAMERA = CameraModel(160, 120, 120.0, 120.0, 79.5, 59.5)
 SECOND = 1_000_000_000
@@ -40,3 +40,32 @@ def sighting(
         "motion_probability": moving,
     }
     return Sighting(**{**values, **changes})
+
+
+class Watch:
+    """Feeds a memory with images a tenth of a second apart and collects what it tells."""
+
+    def __init__(self, config: MemoryConfig | None = None):
+        self.memory = WorkingMemory(config)
+        self.images = 0
+        self.events = []
+        self.objects = []
+
+    def see(
+        self, *sightings, depth=3.0, T_odom_base=AT_ORIGIN, camera=CAMERA, times=1, T_map_odom=None
+    ) -> "Watch":
+        for _ in range(times):
+            frame = looking_at(self.images / 10, depth, camera)
+            update = self.memory.update(frame, T_odom_base, list(sightings), T_map_odom)
+            self.images += 1
+            self.events += update.events
+            self.objects = update.objects
+        return self
+
+    @property
+    def told(self):
+        return [(e.type, e.object_id) for e in self.events]
+
+    @property
+    def kinds(self):
+        return [e.type for e in self.events]

@@ -151,6 +151,8 @@ class Changes:
         if not thing.has_home:
             thing.settle()
         elif not thing.removed and _distance(thing.position, thing.home) <= _doubt(thing):
+            if rested_s >= REST_S:
+                thing.agents = {}  # whoever passes by does not take it along
             # Seen better, or from another side; what is seen worse tells nothing.
             if thing.sigma <= max(thing.home_sigma, SURE_PLACE_M):
                 thing.settle()

@@ -10,7 +10,7 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 
 from pervformer_ros.geometry import invert
-from pervformer_ros.memory.paths import Corridor
+from pervformer_ros.memory.corridor import Corridor
 
 # nav2 counts edges in 16 bits.
 MOST_EDGES = 2**16

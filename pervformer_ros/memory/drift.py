@@ -22,6 +22,7 @@ class Drift:
 
     def __init__(self) -> None:
         self.odometer = 0.0
+        self._since = 0.0  # the odometer where the way begins that was not corrected yet
         self._corrected_at = -np.inf
         self._last: Array | None = None
 
@@ -35,15 +36,21 @@ class Drift:
 
     def correct(self) -> None:
         """Note that SLAM has told where the robot is."""
-        self._corrected_at = self.odometer
+        self._since = self._corrected_at = self.odometer
+
+    @property
+    def uncorrected(self) -> float:
+        """Metres driven since SLAM told last where the robot is, or since the start."""
+        return self.odometer - self._since
 
     @property
     def corrected(self) -> bool:
         """Whether SLAM corrects odometry."""
         return self.odometer - self._corrected_at < FOLLOWED_M
 
-    def start_anew(self) -> None:
+    def start_anew(self, odometer: float) -> None:
         """Forget where the robot was, and that SLAM spoke: the next step is none."""
+        self.odometer = self._since = odometer
         self._last, self._corrected_at = None, -np.inf
 
     def sigma(self, odometers: Array) -> Array:

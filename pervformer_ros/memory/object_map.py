@@ -49,6 +49,10 @@ SAME_PLACE_SIGMAS, SAME_PLACE_M = 2.5, 0.3
 # Metres over which the error of odometry is about the same, and to which the place of a thing must
 # be known for it to show that error: else it shows its own.
 DRIFT_REACH_M, FIXED_M = 15.0, 0.15
+# A robot that remembers what another run knew may have been moved so far meanwhile, metres.
+MEANWHILE_M = 2.0
+# Who drives less than this does not drift, metres.
+STANDS_M = 0.005
 # No more pairs than these are needed from one image to learn what looks are worth.
 MOST_PAIRS = 20
 
@@ -62,6 +66,7 @@ class ObjectMap:
 
     sure_score: what a sighting scores at least that may begin something.
     sighted: the objects that the last image showed, whether certain or not.
+    displaced: those in whose place it showed another one that was brought there.
     """
 
     def __init__(self, capacity: int = 500, confirm_sightings: int = 3):
@@ -70,6 +75,7 @@ class ObjectMap:
         self.sure_score = SURE
         self.objects: dict[int, WorldObject] = {}
         self.sighted: list[WorldObject] = []
+        self.displaced: list[WorldObject] = []
         self.next_id = 1
         self.forgotten = 0
         self.drift = Drift()
@@ -82,16 +88,16 @@ class ObjectMap:
     def clear(self) -> None:
         """Forget everything but which ids were given away: they are not given again."""
         self.objects.clear()
-        self.sighted = []
+        self.sighted, self.displaced = [], []
         self._stamp_ns = None
-        self.drift.start_anew()
+        self.drift.start_anew(self.drift.odometer)
 
     def restore(self, objects: Sequence[WorldObject], next_id: int, odometer: float) -> None:
         """Take over other objects; an id that was given away here is not given again."""
         self.clear()
         self.objects = {o.id: o for o in objects}
         self.next_id = max(self.next_id, next_id)
-        self.drift.odometer = odometer
+        self.drift.start_anew(odometer + MEANWHILE_M)
 
     def update(self, stamp_ns: int, sightings: Sequence[Sighting]) -> None:
         """Join the sightings of an image to objects."""
@@ -115,7 +121,7 @@ class ObjectMap:
         self.sighted = [o for o in self.sighted if self.objects.get(o.id) is o]
 
     def look(self, frame: Frame, T_odom_camera: Array) -> list[WorldObject]:
-        """Ask the depth image about what was not sighted; return what is gone by it."""
+        """Ask the depth image about what was not sighted; return what is gone."""
         unseen = [
             o
             for o in self.objects.values()
@@ -123,12 +129,12 @@ class ObjectMap:
         ]
         boxes = np.array([[*o.position, *o.size, o.heading] for o in unseen]).reshape(-1, 7)
         seen = look_at(frame, T_odom_camera, boxes)
-        gone = []
+        gone, self.displaced = self.displaced, []
         sigma = self._drift_sigma(unseen)
         empty = (seen.in_view >= IN_VIEW) & (seen.through >= LOOKED_THROUGH)
         for thing, is_empty, doubt in zip(unseen, empty, sigma, strict=True):
             # A place that may be beside the thing is no evidence against it.
-            if is_empty and doubt < 0.4 * max(thing.size[:2].min(), 0.3) + 0.1:
+            if is_empty and np.hypot(doubt, thing.sigma) < _sure_within(thing):
                 thing.look(SEEN_THROUGH)
                 if thing.existence < -1.0:
                     thing.state = ObjectState.GONE
@@ -138,11 +144,14 @@ class ObjectMap:
     def correct(self, T: Array) -> None:
         """Move what is remembered with the map: T takes a point of odom to where it now is.
 
-        What the last image showed is where it was seen; but what it left behind is moved, too.
+        What the last image showed is where it was seen; but what it left behind is moved, too. What
+        was seen on the way that is corrected goes with the map by its share of the way.
         """
+        way = self.drift.uncorrected
         for thing in self.objects.values():
-            if thing.state is not ObjectState.VISIBLE:
-                thing.shift(T)
+            since = self.drift.odometer - thing.odometer
+            if thing.state is not ObjectState.VISIBLE and since > 0:
+                thing.shift(T, 1.0 if since >= way else since / way)
             elif np.linalg.norm(thing.home - thing.position) > SAME_PLACE_M:
                 thing.home = T[:3, :3] @ thing.home + T[:3, 3]
 
@@ -254,16 +263,19 @@ class ObjectMap:
             return
         now = self.drift.odometer
         # A step is worth the more, the longer its thing has been out of sight.
-        then = np.array([d for _, _, d in moved])
+        driven = now - float(np.median([d for _, _, d in moved]))
+        if driven < STANDS_M:
+            return
         step = np.median([change[:2] for _, change, _ in moved], axis=0)
         middle = np.mean([o.position[:2] for o, _, _ in moved], axis=0)
-        driven = max(now - float(np.median(then)), 1e-3)
         for thing in unseen:
-            share = min((now - thing.odometer) / driven, 1.0)
             distance = float(np.linalg.norm(thing.position[:2] - middle))
+            near, way = np.exp(-distance / DRIFT_REACH_M), now - thing.odometer
             T = np.eye(4)
-            T[:2, 3] = share * np.exp(-distance / DRIFT_REACH_M) * step
+            T[:2, 3] = near * min(way / driven, 1.0) * step
             thing.shift(T)
+            # How far off odometry is by the way that they tell of is known there.
+            thing.odometer += near * min(way, driven)
 
     def _learn_looks(
         self, present: list[WorldObject], seen: list[Sighting], pairs: list[tuple[int, int]]
@@ -326,13 +338,22 @@ class ObjectMap:
             o for o in self.objects.values()
             if o.state is ObjectState.REMEMBERED and o.confirmed and not o.in_motion
         ]  # fmt: skip
+        middles = np.array([o.position[:2] for o in hidden]).reshape(-1, 2)
+        reach = np.array([np.hypot(*o.size[:2]) for o in hidden])
         for thing in self.sighted:
             if not thing.confirmed or thing.moving:
                 continue
-            for other in hidden:
-                if other.id not in self.objects:
+            apart = np.linalg.norm(middles - thing.position[:2], axis=1)
+            near = np.flatnonzero(2 * apart <= reach + np.hypot(*thing.size[:2]))
+            for other in (hidden[i] for i in near):
+                if other.id not in self.objects or other.state is ObjectState.GONE:
                     continue
                 if not _in_one_place(thing, other):
+                    continue
+                if thing.announced and thing.in_motion:
+                    # It was brought here: what stood here was taken away while nobody saw it.
+                    other.state = ObjectState.GONE
+                    self.displaced.append(other)
                     continue
                 older, younger = sorted((thing, other), key=lambda o: o.id)
                 home = older.home
@@ -394,6 +415,11 @@ def _once_each(sightings: Sequence[Sighting]) -> list[Sighting]:
         if not twice[i, kept].any():
             kept.append(i)
     return [ordered[i] for i in kept]
+
+
+def _sure_within(thing: WorldObject) -> float:
+    """Return how well its place has to be known for it to be missed there, metres."""
+    return 0.4 * float(max(thing.size[:2].min(), 0.3)) + 0.1
 
 
 def _in_one_place(thing: WorldObject, other: WorldObject) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pervformer_ros.frame import NANOSECONDS
-from pervformer_ros.geometry import Array
+from pervformer_ros.geometry import Array, make_rotation, rotation_vector, transform_points
 from pervformer_ros.memory.classes import ClassPrior, prior_of
 
 # Metres per second squared: how suddenly things in motion change their velocity (white noise).
@@ -244,14 +244,17 @@ class WorldObject:
             agents=dict(self.agents),
         )
 
-    def shift(self, T: Array) -> None:
-        """Move its place, and its home, by a rigid transform of the world."""
-        R = T[:3, :3]
-        self.position = R @ self.position + T[:3, 3]
+    def shift(self, T: Array, share: float = 1.0) -> None:
+        """Move its place, and its home, by a rigid transform of the world, or a share of that."""
+        rotation = share * rotation_vector(T)
+        R = make_rotation(rotation)[:3, :3]
+        self.position = self.position + share * (transform_points(T, self.position) - self.position)
         self.velocity = R @ self.velocity
+        both = np.kron(np.eye(2), R)
+        self.covariance = both @ self.covariance @ both.T
         if self.has_home:
-            self.home = R @ self.home + T[:3, 3]
-        self.heading = float((self.heading + np.arctan2(R[1, 0], R[0, 0])) % np.pi)
+            self.home = self.home + share * (transform_points(T, self.home) - self.home)
+        self.heading = float((self.heading + rotation[2]) % np.pi)
         self.lately = ()
 
     def settle(self) -> None:

@@ -5,12 +5,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pervformer_ros.frame import NANOSECONDS, Frame
-from pervformer_ros.geometry import Array, invert, transform_points
+from pervformer_ros.geometry import Array, invert, make_rotation, transform_points
+from pervformer_ros.memory.corridor import PIECE_M, Corridor
 from pervformer_ros.memory.events import NOWHERE, Event, EventType
 from pervformer_ros.memory.objects import ObjectState, WorldObject
 from pervformer_ros.memory.visibility import look_at, sample_depth
@@ -22,8 +23,6 @@ UNKNOWN = 0
 AROUND_M, WELL_INSIDE_M = 0.3, 0.15
 # Points this high above the floor are in the way, metres: lowest, highest.
 IN_THE_WAY = (0.12, 1.9)
-# A corridor is looked at in pieces of this length, metres.
-PIECE_M = 0.3
 # So many depth points, in all images for so long, are something that stands there.
 LEAST_POINTS, OCCUPIED_AFTER_S = 15, 2.0
 # Nearer than this depth cameras see, farther than that their points are too few, metres.
@@ -51,74 +50,6 @@ class PathState(IntEnum):
     BLOCKED = 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Corridor:
-    """A named strip of floor that traffic needs free.
-
-    centre_line: (K, 2) metres. half_width: metres to either side.
-    """
-
-    name: str
-    centre_line: Array
-    half_width: float = 0.45
-
-    def __post_init__(self) -> None:
-        """Refuse what is no strip (ValueError)."""
-        line = np.asarray(self.centre_line, float)
-        object.__setattr__(self, "centre_line", line)
-        if line.ndim != 2 or line.shape[1] != 2 or len(line) < 2 or not np.isfinite(line).all():
-            raise ValueError(
-                f"path '{self.name}' has a centre line of shape {line.shape}: give two points "
-                "x, y or more, in metres"
-            )
-        if not np.linalg.norm(np.diff(line, axis=0), axis=1).sum() > 0:
-            raise ValueError(f"path '{self.name}' has no length: give points that differ")
-        if not 0 < self.half_width < np.inf:
-            raise ValueError(f"path '{self.name}' has half width {self.half_width}: give metres")
-
-    def depth_inside(self, points: Array) -> Array:
-        """Return by how much points (K, 2) lie inside the strip (K,), metres; negative outside."""
-        inside = np.full(len(points), -np.inf)
-        for start, end in pairwise(self.centre_line):
-            length = float(np.linalg.norm(end - start))
-            if length < 1e-9:
-                continue
-            along = (end - start) / length
-            s, d = (points - start) @ along, np.abs((points - start) @ (-along[1], along[0]))
-            inside = np.maximum(inside, np.minimum(self.half_width - d, np.minimum(s, length - s)))
-        return inside
-
-    def overlap(self, points: Array) -> float:
-        """Return how far the convex hull of points (K, 2) would have to shift to leave the strip.
-
-        Metres; negative where it is outside, then by how much.
-        """
-        most = -np.inf
-        for start, end in pairwise(self.centre_line):
-            length = float(np.linalg.norm(end - start))
-            if length < 1e-9:
-                continue
-            along = (end - start) / length
-            s, d = (points - start) @ along, (points - start) @ (-along[1], along[0])
-            across = min(self.half_width - d.min(), self.half_width + d.max())
-            most = max(most, min(across, s.max(), length - s.min()))
-        return float(most)
-
-    def pieces(self) -> Array:
-        """Return the middles (N, 2) of its pieces."""
-        middles = []
-        for start, end in pairwise(self.centre_line):
-            count = max(1, round(float(np.linalg.norm(end - start)) / PIECE_M))
-            share = (np.arange(count) + 0.5) / count
-            middles.append(start + share[:, None] * (end - start))
-        return np.concatenate(middles)
-
-    def moved(self, T: Array) -> "Corridor":
-        """Return the same strip in another frame: T takes points of its frame to that one."""
-        line = np.pad(np.asarray(self.centre_line, float), ((0, 0), (0, 1)))
-        return Corridor(self.name, transform_points(T, line)[:, :2], self.half_width)
-
-
 @dataclass(slots=True, eq=False)
 class _Watch:
     """What is known of one corridor.
@@ -126,6 +57,7 @@ class _Watch:
     blockers: where each object that stands on it was when that was seen, by id; id 0 stands for
         something that is not known as an object.
     left: what stood on it by its old line, and does not by its new one; not told yet.
+    is_new: no image was seen since it was laid.
     """
 
     corridor: Corridor
@@ -135,6 +67,7 @@ class _Watch:
     left: list[tuple[int, Array]] = field(default_factory=list)
     blockers: dict[int, Array] = field(default_factory=dict)
     told: bool = False
+    is_new: bool = True
 
 
 class PathWatch:
@@ -145,6 +78,7 @@ class PathWatch:
 
     def __init__(self, corridors: Iterable[Corridor] = ()):
         self._watches = {c.name: _watch(c) for c in corridors}
+        self._restored: dict[str, dict[int, Array]] = {}  # of corridors that are not watched yet
 
     @property
     def corridors(self) -> list[Corridor]:
@@ -158,7 +92,12 @@ class PathWatch:
         blocking it, or is told to have left when that is seen, or lies beside the new line.
         """
         old, new = self._watches.get(corridor.name), _watch(corridor)
-        if old is not None:
+        if old is None:
+            new.blockers = self._restored.pop(corridor.name, {})
+            new.told = bool(new.blockers)
+        elif old.corridor.is_same(corridor):
+            return
+        else:
             apart = np.linalg.norm(new.pieces[:, None] - old.pieces[None], axis=2)
             seen = old.seen_ns[apart.argmin(axis=1)]
             new.seen_ns = np.where(apart.min(axis=1) < PIECE_M, seen, new.seen_ns)
@@ -167,7 +106,8 @@ class PathWatch:
                 for number, place in old.blockers.items()
                 if corridor.depth_inside(place[None])[0] > -MOST_DOUBT_M
             }
-            new.left = [b for b in old.blockers.items() if b[0] not in new.blockers]
+            gone = [b for b in old.blockers.items() if b[0] not in new.blockers]
+            new.left = [*old.left, *gone]
             new.told, new.occupied_since_ns = old.told, old.occupied_since_ns
         self._watches[corridor.name] = new
 
@@ -177,18 +117,21 @@ class PathWatch:
 
     def clear(self) -> None:
         """Forget what stands where; nothing is known of any corridor."""
+        self._restored = {}
         self._watches = {name: _watch(w.corridor) for name, w in self._watches.items()}
 
     @property
     def blockers(self) -> dict[str, dict[int, Array]]:
         """What stands on each corridor: where (2,), in the corridors' frame, by object id."""
-        return {name: dict(w.blockers) for name, w in self._watches.items() if w.blockers}
+        watched = {name: w.blockers for name, w in self._watches.items() if w.blockers}
+        return {name: dict(b) for name, b in (self._restored | watched).items()}
 
     def restore(self, blockers: dict[str, dict[int, Array]]) -> None:
-        """Take over what stood on the corridors that are watched."""
+        """Take over what stood on corridors: those that are watched, or will be."""
         self.clear()
+        self._restored = {name: dict(b) for name, b in blockers.items()}
         for name in self._watches.keys() & blockers.keys():
-            self._watches[name].blockers = dict(blockers[name])
+            self._watches[name].blockers = self._restored.pop(name)
             self._watches[name].told = True
 
     def state(self, name: str, now_ns: int) -> PathState:
@@ -210,27 +153,33 @@ class PathWatch:
         T_world_odom: Array,
         known: dict[int, WorldObject],
     ) -> list[Event]:
-        """Return the corridors that this image shows to be blocked or cleared."""
+        """Return the corridors that this image shows to be blocked or cleared.
+
+        What is remembered and out of view is asked about once, when a corridor is laid.
+        """
         events: list[Event] = []
         if not self._watches:
             return events
         T_world_camera = T_world_odom @ T_odom_base @ frame.T_base_camera
         floor = float((T_world_odom @ T_odom_base)[2, 3])
-        footprints = {
-            o.id: _footprint(o, T_world_odom)
-            for o in known.values()
-            if o.announced and o.state is ObjectState.VISIBLE
+        told = [o for o in known.values() if o.announced and o.state is not ObjectState.GONE]
+        in_view = {
+            o.id: _footprint(o, T_world_odom) for o in told if o.state is ObjectState.VISIBLE
         }
+        remembered: dict[int, Array] = {}
+        if any(watch.is_new for watch in self._watches.values()):
+            remembered = {o.id: _footprint(o, T_world_odom) for o in told if not _went_on(o)}
         obstacles = self._obstacles(frame, T_world_camera, floor, T_world_odom, known)
         for watch in self._watches.values():
-            was_clear = not watch.blockers
+            there = obstacles[watch.corridor.depth_inside(obstacles) > WELL_INSIDE_M]
+            footprints = remembered if watch.is_new else in_view
             left = [*watch.left, *self._account(watch, footprints, known)]
-            left += self._forgotten(watch, frame, T_world_camera, floor, known)
-            watch.left = []
-            self._note_obstacles(watch, obstacles, frame.stamp_ns)
+            left += self._forgotten(watch, there, frame, T_world_camera, floor, known)
+            watch.left, watch.is_new = [], False
+            self._note_obstacles(watch, there, frame.stamp_ns)
             self._look(watch, frame, T_world_camera, floor)
             name = watch.corridor.name
-            if was_clear and watch.blockers:
+            if watch.blockers and not watch.told:
                 number, place = next(iter(watch.blockers.items()))
                 events.append(
                     _event(frame, EventType.PATH_BLOCKED, name, number, place, known, T_world_odom)
@@ -275,7 +224,7 @@ class PathWatch:
         T_world_odom: Array,
         known: dict[int, WorldObject],
     ) -> Array:
-        """Return points (K, 2) above the floor that belong to no object that is known."""
+        """Return points (K, 2) above the floor that belong to no object that was told of."""
         if frame.depth is None:
             return np.zeros((0, 2))
         v, u = np.mgrid[0 : frame.camera.height : STRIDE, 0 : frame.camera.width : STRIDE]
@@ -286,20 +235,20 @@ class PathWatch:
         height = points[:, 2] - floor
         points = points[(height > IN_THE_WAY[0]) & (height < IN_THE_WAY[1]), :2]
         for thing in known.values():
-            if thing.state is ObjectState.GONE or _went_on(thing):
+            if not thing.announced or thing.state is ObjectState.GONE or _went_on(thing):
                 continue
-            middle = transform_points(T_world_odom, thing.position)[:2]
-            doubt = 2 * min(thing.sigma, MOST_DOUBT_M)
-            reach = 0.5 * float(np.hypot(*thing.size[:2])) + AROUND_M + doubt
-            points = points[np.linalg.norm(points - middle, axis=1) > reach]
+            around = AROUND_M + min(thing.sigma, MOST_DOUBT_M)
+            points = points[~_covers(thing, around, T_world_odom, points)]
         return points
 
     @staticmethod
-    def _note_obstacles(watch: _Watch, obstacles: Array, stamp_ns: int) -> None:
-        """Let what no object explains block a corridor, once it has been seen for long enough."""
+    def _note_obstacles(watch: _Watch, inside: Array, stamp_ns: int) -> None:
+        """Let what no object explains block a corridor, once it has been seen for long enough.
+
+        inside: (K, 2) points well inside of it that belong to nothing that was told of.
+        """
         if UNKNOWN in watch.blockers:
             return
-        inside = obstacles[watch.corridor.depth_inside(obstacles) > WELL_INSIDE_M]
         if len(inside) < LEAST_POINTS:
             watch.occupied_since_ns = None
             return
@@ -312,18 +261,24 @@ class PathWatch:
     @staticmethod
     def _forgotten(
         watch: _Watch,
+        inside: Array,
         frame: Frame,
         T_world_camera: Array,
         floor: float,
         known: dict[int, WorldObject],
     ) -> list[tuple[int, Array]]:
-        """Drop what is not known to be there from where the image looks through its place."""
+        """Drop what is not known to be there from where the image looks through its place.
+
+        But not what is not known at all while points `inside` (K, 2) show that something is there.
+        """
         now = frame.stamp_ns
         numbers = [
             n
             for n in watch.blockers
             if n not in known or (_went_on(known[n]) and known[n].unseen_s(now) >= MISSED_S)
         ]
+        if len(inside) >= LEAST_POINTS:
+            numbers = [n for n in numbers if n != UNKNOWN]
         if not numbers:
             return []
         side, tall = 0.4, 1.0
@@ -360,6 +315,16 @@ def _watch(corridor: Corridor) -> _Watch:
 def _went_on(thing: WorldObject) -> bool:
     """Return whether a thing was in motion when it was last seen, and may be anywhere by now."""
     return thing.state is not ObjectState.VISIBLE and (thing.moving or thing.in_motion)
+
+
+def _covers(
+    thing: WorldObject, around: float, T_world_odom: Array, points: Array
+) -> NDArray[np.bool_]:
+    """Return which points (K, 2) are on a thing's ground or within so many metres around it."""
+    T_world_thing = T_world_odom @ make_rotation([0.0, 0.0, thing.heading])
+    middle = transform_points(T_world_odom, thing.position)[:2]
+    own = (points - middle) @ T_world_thing[:2, :2]
+    return np.asarray((np.abs(own) <= thing.size[:2] / 2 + around).all(axis=1))
 
 
 def _footprint(thing: WorldObject, T_world_odom: Array) -> Array:

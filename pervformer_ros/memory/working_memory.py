@@ -11,10 +11,11 @@ from pervformer_ros.frame import Frame
 from pervformer_ros.geometry import Array, invert
 from pervformer_ros.memory.belief import Calibration
 from pervformer_ros.memory.changes import Changes
+from pervformer_ros.memory.corridor import Corridor
 from pervformer_ros.memory.events import Event, EventLog
 from pervformer_ros.memory.object_map import ObjectMap
 from pervformer_ros.memory.objects import ObjectState, Sighting, WorldObject
-from pervformer_ros.memory.paths import Corridor, PathWatch
+from pervformer_ros.memory.paths import PathWatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from memory_scene import SECOND, sighting
 
 from pervformer_ros.geometry import make_rotation
-from pervformer_ros.memory import ObjectMap, ObjectState
+from pervformer_ros.memory import ObjectMap, ObjectState, object_map
 
 PERIOD = SECOND // 10
 
@@ -214,14 +216,93 @@ def test_nobody_is_faster_than_he_can_run():
 # The map moves -----------------------------------------------------------------------------------
 
 
+def at(x: float) -> np.ndarray:
+    """Return the pose of a robot that has driven so many metres along x."""
+    T = np.eye(4)
+    T[0, 3] = x
+    return T
+
+
+def places(things: ObjectMap) -> list[list[float]]:
+    return sorted(o.position.round(2).tolist() for o in things.objects.values())
+
+
 def test_what_is_out_of_view_moves_with_the_map_and_what_is_seen_does_not():
     unseen, seen = sighting((2, 2, 1)), sighting((2, 0, 1))
-    things = see(ObjectMap(), *[[unseen, seen]] * 3, [seen])
+    things = see(ObjectMap(), *[[unseen]] * 3)
+    for x in (0.0, 1.0):
+        things.drift.travel(at(x))
+    things = see(things, *[[seen]] * 3)
     T = make_rotation([0, 0, np.pi / 2])
     T[:3, 3] = (1, 0, 0)
     things.correct(T)
-    places = sorted(o.position.round(2).tolist() for o in things.objects.values())
-    assert places == [[-1.0, 2.0, 1.0], [2.0, 0.0, 1.0]]
+    assert places(things) == [[-1.0, 2.0, 1.0], [2.0, 0.0, 1.0]]
+
+
+def test_what_was_seen_on_the_way_moves_by_its_share_of_the_way():
+    """The longer ago, the more of the drift came after it; what one image missed saw none."""
+    things = ObjectMap()
+    for i in range(7):  # 9 m
+        things.drift.travel(at(1.5 * i))
+        if i in (0, 3, 6):
+            see(things, *[[sighting((3.0 * i, 2, 1))]] * 5)
+    things.update(SECOND, [])
+    things.correct(at(3.0))
+    assert places(things) == [[3.0, 2.0, 1.0], [10.5, 2.0, 1.0], [18.0, 2.0, 1.0]]
+
+
+def test_what_another_run_knew_moves_with_the_map():
+    things = see(ObjectMap(), *[[sighting((2, 2, 1))]] * 3, [])
+    things.restore(list(things.objects.values()), things.next_id, things.drift.odometer)
+    things.correct(at(3.0))
+    assert places(things) == [[5.0, 2.0, 1.0]]
+
+
+def test_a_doubt_that_is_longer_than_wide_turns_with_the_world():
+    (thing,) = see(ObjectMap(), [sighting()]).objects.values()
+    thing.covariance[:3, :3] = np.diag([0.09, 0.01, 0.01])
+    thing.shift(make_rotation([0, 0, np.pi / 2]))
+    np.testing.assert_allclose(np.diag(thing.covariance)[:2], [0.01, 0.09], atol=1e-9)
+
+
+def test_who_stands_still_drags_nothing_along():
+    """A box seems to creep while the robot stands: that is no drift of odometry."""
+    pallet = sighting((5, -1.5, 1), "pallet")
+    things = see(ObjectMap(), *[[sighting(), pallet]] * 5)
+    for i in range(200):
+        things.drift.travel(at(0.0))
+        things.update((5 + i) * PERIOD, [sighting((2, 0.003 * i, 1))])
+    (there,) = (o for o in things.objects.values() if o.label == "pallet")
+    np.testing.assert_allclose(there.position[:2], (5, -1.5), atol=1e-6)
+
+
+def test_what_is_set_down_where_another_was_remembered_stays_itself():
+    """A slot's pallet was taken away unseen; another is brought there in view."""
+    slot, other = (4.0, 1.5, 0.5), (4.0, -1.5, 0.5)
+    things = see(ObjectMap(), *[[sighting(slot, "pallet")]] * 5, *[[]] * 5)
+    (old,) = things.objects.values()
+    for i in range(5):
+        things.update((10 + i) * PERIOD, [sighting(other, "pallet")])
+    (new,) = (o for o in things.objects.values() if o is not old)
+    new.announced = new.in_motion = True
+    way = [*np.linspace(other[1], slot[1], 30), *[slot[1]] * 5]
+    for i, y in enumerate(way):
+        moving = float(i < 30)
+        things.update((15 + i) * PERIOD, [sighting((4.0, y, 0.5), "pallet", moving=moving)])
+    assert things.sighted == [new]
+    assert things.displaced == [old]
+    assert old.state is ObjectState.GONE
+
+
+def test_many_remembered_things_cost_no_look_at_each():
+    """Whoever asks each pair by itself takes a hundred times as long as this counts."""
+    rng = np.random.default_rng(0)
+    things = ObjectMap()
+    far = [sighting((*rng.uniform(50, 200, 2), 1.0)) for _ in range(300)]
+    see(things, *[far] * 3, [])
+    with mock.patch.object(object_map, "_in_one_place", wraps=object_map._in_one_place) as asked:
+        see(things, *[[sighting()]] * 3)
+    assert asked.call_count == 0
 
 
 # Forgetting --------------------------------------------------------------------------------------

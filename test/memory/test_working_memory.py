@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memory_scene import AT_ORIGIN, CAMERA, LOOKING_BACK, SECOND, looking_at, sighting
+from memory_scene import AT_ORIGIN, LOOKING_BACK, SECOND, Watch, looking_at, sighting
 
 from pervformer_ros.frame import CameraModel
 from pervformer_ros.memory import (
@@ -25,35 +26,6 @@ APPEARED, REMOVED, MOVED = EventType.APPEARED, EventType.REMOVED, EventType.MOVE
 STARTED, STOPPED = EventType.STARTED_MOVING, EventType.STOPPED
 BLOCKED, CLEARED = EventType.PATH_BLOCKED, EventType.PATH_CLEARED
 LONG_ENOUGH = 10  # images for anything to be believed
-
-
-class Watch:
-    """Feeds a memory with images a tenth of a second apart and collects what it tells."""
-
-    def __init__(self, config: MemoryConfig | None = None):
-        self.memory = WorkingMemory(config)
-        self.images = 0
-        self.events = []
-        self.objects = []
-
-    def see(
-        self, *sightings, depth=3.0, T_odom_base=AT_ORIGIN, camera=CAMERA, times=1, T_map_odom=None
-    ) -> "Watch":
-        for _ in range(times):
-            frame = looking_at(self.images / 10, depth, camera)
-            update = self.memory.update(frame, T_odom_base, list(sightings), T_map_odom)
-            self.images += 1
-            self.events += update.events
-            self.objects = update.objects
-        return self
-
-    @property
-    def told(self):
-        return [(e.type, e.object_id) for e in self.events]
-
-    @property
-    def kinds(self):
-        return [e.type for e in self.events]
 
 
 # Appearing ---------------------------------------------------------------------------------------
@@ -220,6 +192,23 @@ def test_what_moves_alone_has_no_agent():
     assert {e.agent_id for e in watch.events} == {0}
 
 
+def test_who_went_by_long_ago_did_not_do_it():
+    """A motion mask bleeds onto a pallet while a forklift creeps by; later it moves unseen."""
+    size = np.array([1.2, 0.8, 1.1])
+    truck = {"label": "forklift", "size": np.array([2.5, 1.1, 2.0]), "embedding": OTHER}
+    here, there = (sighting((4.0, y, 0.55), "pallet", size=size) for y in (0.0, 2.0))
+    other = sighting((3.5, -1.9, 0.55), "pallet", size=size, embedding=OTHER)
+    watch = Watch().see(here, other, times=3 * LONG_ENOUGH)
+    for i in range(12):
+        by = sighting((5.8, 0.03 * i - 0.1, 1.0), moving=1.0, **truck)
+        watch.see(replace(here, motion_probability=float(i < 5)), by, other, depth=1.0)
+    watch.see(here, other, depth=1.0, times=LONG_ENOUGH)
+    watch.see(T_odom_base=LOOKING_BACK, depth=1.0, times=50)
+    watch.see(there, other, depth=1.0, times=2 * LONG_ENOUGH)
+    (moved,) = (e for e in watch.events if e.type is MOVED and e.label == "pallet")
+    assert moved.agent_id == 0
+
+
 def test_a_move_that_nobody_saw_has_no_agent_and_is_believed_less():
     other = sighting((2.5, -1.2, 1.0), embedding=OTHER)  # from which it can be told apart
     watch = Watch().see(sighting(), other, times=300).see(T_odom_base=LOOKING_BACK, times=50)
@@ -376,10 +365,12 @@ def test_what_becomes_surer_of_its_own_place_drags_nothing_along():
 
 
 def test_events_stay_where_they_were_in_the_map():
-    watch = Watch().see(sighting(), times=5).see(depth=None)
-    moved = AT_ORIGIN.copy()
+    watch = Watch().see(sighting(), times=5)
+    moved, driven = AT_ORIGIN.copy(), AT_ORIGIN.copy()
+    driven[0, 3] = 1.5
+    watch.see(depth=None, T_odom_base=driven)
     moved[0, 3] = -3.0  # odom turns out to lie elsewhere: all that was seen is 3 m farther on in it
-    watch.see(depth=None, times=2, T_map_odom=moved)
+    watch.see(depth=None, times=2, T_map_odom=moved, T_odom_base=driven)
     (thing,), (event,) = watch.memory.query("box", np.array([5.0, 0, 0]), 0.5, 0)
     np.testing.assert_allclose(thing.position[:2], (5, 0), atol=0.1)
     np.testing.assert_allclose(event.to_position[:2], (5, 0), atol=0.1)
