@@ -4,8 +4,9 @@
 
 Time is the stamps' own: nothing here reads a clock, so that a live stream and a recording of it are
 paired alike. An image waits until depth and odometry have come as far as its stamp, so that what
-belongs to it does not depend on which stream was faster. Once the streams have moved on by
-`max_wait_s` since it came, it goes on with what there is.
+belongs to it does not depend on which stream was faster. It waits for no more depth where the last
+is nearer than the next can be, at the rate at which depth has come. Once the streams have moved on
+by `max_wait_s` since it came, it goes on with what there is.
 
 An image whose stamp jumps, back or far ahead, waits until another stream or a second image says
 that time has jumped; then everything before is forgotten, if it was back. One that stays alone is
@@ -126,6 +127,7 @@ class FrameAssembler(Generic[Colour, Depth]):
         self._depth: deque[tuple[int, Depth]] = deque(maxlen=self.config.capacity)
         self._last_colour_ns: int | None = None
         self._last_depth_ns: int | None = None
+        self._depth_step_ns = 0  # the shortest between two depth images, 0 = not known
         self._now_ns = 0
 
     def add_colour(self, stamp_ns: int, colour: Colour) -> list[Bundle[Colour, Depth]]:
@@ -168,7 +170,10 @@ class FrameAssembler(Generic[Colour, Depth]):
             if last - stamp_ns < self._jump_back_ns:
                 self._out_of_order("depth", stamp_ns, last)
                 return []
-            self._depth.clear()
+            self._forget_depth()
+        elif last is not None:
+            step_ns = stamp_ns - last
+            self._depth_step_ns = min(step_ns, self._depth_step_ns or step_ns)
         self._last_depth_ns = stamp_ns
         self._depth.append((stamp_ns, depth))
         return self._follow(stamp_ns)
@@ -231,10 +236,13 @@ class FrameAssembler(Generic[Colour, Depth]):
         self._last_colour_ns = None
         latest_ns = stamp_ns + self._max_wait_ns
         if self._last_depth_ns is not None and self._last_depth_ns > latest_ns:
-            self._depth.clear()
-            self._last_depth_ns = None
+            self._forget_depth()
         if self.odometry.newest_ns is not None and self.odometry.newest_ns > latest_ns:
             self.odometry.clear()
+
+    def _forget_depth(self) -> None:
+        self._depth.clear()
+        self._last_depth_ns, self._depth_step_ns = None, 0
 
     def _out_of_order(self, stream: str, stamp_ns: int, newest_ns: int) -> None:
         self.faults.add(
@@ -279,12 +287,22 @@ class FrameAssembler(Generic[Colour, Depth]):
 
     def _others_reached(self, stamp_ns: int) -> bool:
         """Tell whether nothing that is still to come can belong to an image of this stamp."""
-        expected = []
-        if self.config.expect_depth:
-            expected.append(self._last_depth_ns)
-        if self.config.expect_odometry:
-            expected.append(self.odometry.newest_ns)
-        return all(newest is not None and newest >= stamp_ns for newest in expected)
+        if self.config.expect_depth and not self._depth_reached(stamp_ns):
+            return False
+        newest = self.odometry.newest_ns
+        return not self.config.expect_odometry or (newest is not None and newest >= stamp_ns)
+
+    def _depth_reached(self, stamp_ns: int) -> bool:
+        """Tell whether no depth that is still to come can be the nearest to this stamp.
+
+        One that is earlier by less than a quarter of the shortest time between two is the nearest,
+        unless the next follows in less than half of that time.
+        """
+        if self._last_depth_ns is None:
+            return False
+        ahead_ns = stamp_ns - self._last_depth_ns
+        near = ahead_ns <= self._tolerance_ns and 4 * ahead_ns < self._depth_step_ns
+        return ahead_ns <= 0 or near
 
     def _match_depth(self, stamp_ns: int) -> Depth | None:
         if not self.config.expect_depth:

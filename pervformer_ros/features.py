@@ -169,7 +169,8 @@ def widen(motion_probability: NDArray[np.float32], margin_px: int) -> NDArray[np
 
 def static_mask(motion_probability: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
     """Return (H, W): 255 = static and usable for SLAM, 0 = moving."""
-    return np.where(motion_probability >= threshold, MOVING, STATIC).astype(np.uint8)
+    still = np.invert(motion_probability >= threshold).view(np.uint8)
+    return np.asarray(still * np.uint8(STATIC), np.uint8)
 
 
 def feather(mask: NDArray[np.uint8], width_px: int) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One thread that works on the newest item: one in flight, one waiting, the rest dropped."""
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -12,7 +13,7 @@ Item = TypeVar("Item")
 class LatestWorker(Generic[Item]):
     """Calls `work(item)` in its own thread; an item that arrives while one waits replaces it.
 
-    What `work` raises goes to `on_error`, and the thread lives on.
+    What `work` raises goes to `on_error`, and the thread lives on; what that raises is logged.
     """
 
     def __init__(
@@ -30,8 +31,10 @@ class LatestWorker(Generic[Item]):
     def offer(self, item: Item) -> None:
         """Hand over an item; whatever still waited is dropped and counted."""
         with self._condition:
-            self.dropped += len(self._waiting)
+            self._drop()
             self._waiting = [item]
+            if self._stopping:
+                self._drop()
             self._condition.notify_all()
 
     def drain(self) -> None:
@@ -40,11 +43,16 @@ class LatestWorker(Generic[Item]):
             self._condition.wait_for(lambda: not self._waiting and not self._busy)
 
     def stop(self) -> None:
-        """End the thread after the item in flight; what waits is dropped."""
+        """End the thread after the item in flight; what waits, or comes later, is dropped."""
         with self._condition:
             self._stopping = True
+            self._drop()
             self._condition.notify_all()
         self._thread.join()
+
+    def _drop(self) -> None:
+        self.dropped += len(self._waiting)
+        self._waiting = []
 
     def _run(self) -> None:
         while True:
@@ -56,8 +64,14 @@ class LatestWorker(Generic[Item]):
             try:
                 self._work(item)
             except Exception as error:
-                self._on_error(error)
+                self._report(error)
             finally:
                 with self._condition:
                     self._busy = False
                     self._condition.notify_all()
+
+    def _report(self, error: Exception) -> None:
+        try:
+            self._on_error(error)
+        except Exception:
+            logging.getLogger(__name__).exception("could not report %r", error)

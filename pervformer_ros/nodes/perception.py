@@ -89,6 +89,7 @@ class PerceptionNode(StreamNode):
                 f"model '{self.pipeline.model_name}' was never trained: no objects or events, "
                 "everything counts as static"
             )
+        self._just_loaded = False  # a memory, and no image was worked on since
         publisher = self.create_lifecycle_publisher
         self._objects = publisher(TrackedObjectArray, "~/objects", SENSOR_DATA)
         self._features = publisher(FeatureArray, "~/features", SENSOR_DATA)
@@ -152,10 +153,11 @@ class PerceptionNode(StreamNode):
         return subscriptions
 
     def start_anew(self) -> None:
-        """Forget everything, and where odom lay in map."""
+        """Forget everything but a memory that was just loaded, and where odom lay in map."""
         self._correction.forget()
         with self._line:
-            self.pipeline.reset()
+            if not self._just_loaded:
+                self.pipeline.reset()
 
     def work(self, bundle: MessageBundle) -> None:
         """Run the line on one frame and publish."""
@@ -164,6 +166,7 @@ class PerceptionNode(StreamNode):
             if (T_map_odom := self._correction.T_map_odom) is not None:
                 self.pipeline.correct(T_map_odom)
             output = self.pipeline.step(frame)
+            self._just_loaded = False
             blocked = list(self.pipeline.memory.paths.blockers)
         if self._relay is not None:
             self._relay.update(blocked, time.monotonic())
@@ -320,6 +323,7 @@ class PerceptionNode(StreamNode):
         try:
             with self._line:
                 count = len(self.pipeline.restore(Path(request.path)).objects)
+                self._just_loaded = True
         except SnapshotError as error:
             response.success, response.message = False, str(error)
         else:

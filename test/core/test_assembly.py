@@ -51,9 +51,22 @@ class Streams:
         return self.odometry[0] <= stamp_ns <= self.odometry[-1]
 
 
+def at_a_rate(stamps: list[int]) -> list[int]:
+    """Return stamps without those that follow in less than half the time between the first two."""
+    kept = stamps[:2]
+    for stamp in stamps[2:]:
+        if 2 * (stamp - kept[-1]) >= kept[1] - kept[0]:
+            kept.append(stamp)
+    return kept
+
+
 @st.composite
 def streams(draw, start_ns: int = START) -> Streams:
-    """Three jittering, lossy streams that each arrive late by an own and varying lag."""
+    """Three jittering, lossy streams that each arrive late by an own and varying lag.
+
+    No depth image follows another in less than half the time between the first two: how fast they
+    come is known.
+    """
     ms = st.integers
     colour = start_ns + np.cumsum(draw(st.lists(ms(10, 120), min_size=2, max_size=12))) * MS
     jitter = draw(st.lists(st.none() | ms(-40, 40), min_size=len(colour), max_size=len(colour)))
@@ -61,7 +74,7 @@ def streams(draw, start_ns: int = START) -> Streams:
     odometry = [start_ns + draw(ms(-60, 60)) * MS]
     while odometry[-1] <= colour[-1] + MAX_WAIT_NS:
         odometry.append(odometry[-1] + draw(ms(5, 45)) * MS)
-    taken = {"colour": colour.tolist(), "depth": sorted(depth), "odometry": odometry}
+    taken = {"colour": colour.tolist(), "depth": at_a_rate(sorted(depth)), "odometry": odometry}
     arrivals = []
     for stream, stamps in taken.items():
         time = 0
@@ -146,6 +159,39 @@ def test_an_image_whose_depth_is_lost_goes_on_with_the_next_depth():
     (bundle,) = assembler.add_depth(START + 33 * MS, "depth of the next image")
     assert bundle.depth is None
     assert assembler.faults.counts[Fault.DEPTH_MISSING] == 1
+
+
+@pytest.mark.parametrize("early_ns", [1_000, 5 * MS, 8 * MS])
+def test_an_image_whose_depth_is_stamped_a_little_earlier_goes_on_at_once(early_ns):
+    assembler = FrameAssembler(AssemblyConfig(expect_odometry=False))
+    for i in range(5):
+        stamp = START + i * 33 * MS
+        assembler.add_depth(stamp - early_ns, i)
+        bundles = assembler.add_colour(stamp, i)
+        # With the second depth it is known how fast they come.
+        assert [b.depth for b in bundles] == ([i] if i > 0 else [])
+
+
+def test_an_image_waits_while_a_later_depth_may_be_nearer():
+    assembler = FrameAssembler(AssemblyConfig(expect_odometry=False))
+    for i in range(5):
+        assembler.add_depth(START + i * 33 * MS, "earlier")
+    last_ns = START + 4 * 33 * MS
+    assert assembler.add_colour(last_ns + 9 * MS, "image") == []
+    (bundle,) = assembler.add_depth(last_ns + 17 * MS, "nearer")
+    assert bundle.depth == "nearer"
+
+
+def test_how_fast_depth_comes_is_learnt_anew_where_time_jumps_back():
+    assembler = FrameAssembler(AssemblyConfig(expect_odometry=False))
+    for stamp in range(START, START + 500 * MS, 100 * MS):
+        assembler.add_depth(stamp, stamp)
+        assembler.add_colour(stamp, stamp)
+    again_ns = START - 60_000 * MS
+    assembler.add_depth(again_ns, "earlier")
+    assert assembler.add_colour(again_ns + 9 * MS, "image") == []
+    (bundle,) = assembler.add_depth(again_ns + 17 * MS, "nearer")
+    assert (bundle.depth, bundle.epoch) == ("nearer", 1)
 
 
 def test_a_camera_that_is_much_later_than_odometry_still_gets_its_depth():

@@ -1,10 +1,19 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
 
-from pervformer_ros.features import FeatureSet, Keypoints, OrbExtractor, lift, share_out
+from pervformer_ros.features import (
+    FeatureSet,
+    Keypoints,
+    OrbExtractor,
+    lift,
+    share_out,
+    static_mask,
+)
 from pervformer_ros.frame import CameraModel
 
 CAMERA = CameraModel(160, 120, 120.0, 120.0, 79.5, 59.5)
@@ -54,6 +63,22 @@ def test_what_the_mask_hides_takes_no_room_from_the_rest(picture):
     alone = OrbExtractor(100)(picture[:, :200])
     assert np.count_nonzero(~hidden) > 0.7 * len(alone.uv) > 50
     assert 0 < np.count_nonzero(hidden) <= 33
+
+
+def test_what_reaches_the_threshold_is_masked_and_what_is_not_known_is_not():
+    motion = np.array([[0.0, 0.29, 0.3, 1.0, np.nan]], np.float32)
+    mask = static_mask(motion, 0.3)
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, [[255, 255, 0, 0, 255]])
+
+
+def test_a_mask_takes_a_few_bytes_a_pixel():
+    motion = np.zeros((480, 640), np.float32)
+    tracemalloc.start()
+    static_mask(motion, 0.5)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 4 * motion.size
 
 
 def test_of_keypoints_the_best_are_kept_and_of_what_moves_a_third_as_many():

@@ -19,6 +19,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
+from pervformer_ros.frame import NANOSECONDS
 from pervformer_ros.geometry import make_transform
 from pervformer_ros.nodes import conversions
 from pervformer_ros.pipeline import Pipeline, PipelineConfig
@@ -123,6 +124,31 @@ def test_slam_s_pose_without_odometry_at_its_stamp_is_counted_and_left_out(remem
     robot.publish_until(counted, "the fault in /diagnostics")
     robot.answered_frame()
     np.testing.assert_allclose(place(robot), BEHIND, atol=0.05)
+
+
+def test_what_was_loaded_is_kept_where_the_next_image_is_of_an_earlier_clock(start, robot, saved):
+    robot.stamp_ns += 100 * NANOSECONDS
+    start("perception", checkpoint="untrained", model="tiny")
+    robot.publish_extrinsics()
+    robot.answered_frame()
+
+    def wait_for_the_last() -> None:
+        robot.spin_until(lambda: robot.stamp_ns in robot.heard["objects"], "the last one's objects")
+
+    def jump_back() -> None:
+        wait_for_the_last()
+        for heard in robot.heard.values():
+            heard.clear()
+        robot.publish_frame(step_ns=-20 * NANOSECONDS)
+        robot.publish_until(lambda: robot.heard["objects"], "objects of the earlier clock")
+
+    wait_for_the_last()
+    loaded = robot.call(LoadMemory, "/pervformer/load_memory", LoadMemory.Request(path=str(saved)))
+    assert loaded.success, loaded.message
+    jump_back()
+    np.testing.assert_allclose(place(robot), BEHIND, atol=0.05)
+    jump_back()
+    assert not robot.heard["objects"][max(robot.heard["objects"])].objects, "once is enough"
 
 
 def test_markers_show_what_is_remembered_and_are_wiped_when_it_is_forgotten(remembering, robot):
