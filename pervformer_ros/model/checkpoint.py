@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights on disk: safetensors, with the configuration and the model's card in the header."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from pervformer_ros.model.config import PervFormerConfig
 from pervformer_ros.model.pervformer import PervFormer, create_model
 
 FORMAT = "pervformer"
-FORMAT_VERSION = "2"
+FORMAT_VERSION = "3"
 
 
 class CheckpointError(ValueError):
@@ -33,12 +34,19 @@ class ModelInfo:
     trained: False where the weights are random.
     card: free facts about the training: data, seeds, figures.
     path: the checkpoint, or None.
+    digest: SHA-256 of that file, or "": which weights these are, whatever they are called.
     """
 
     name: str
     trained: bool
     card: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    digest: str = ""
+
+    @property
+    def identity(self) -> str:
+        """The name of these weights and of no others."""
+        return f"{self.name} ({self.digest[:12]})" if self.digest else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,8 @@ def load_model(path: Path | str | None, variant: str = "small", seed: int = 0) -
     model = PervFormer(config)
     _check_fit(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
-    return LoadedModel(model.eval(), ModelInfo(path.stem, trained, card, path))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return LoadedModel(model.eval(), ModelInfo(path.stem, trained, card, path, digest))
 
 
 def save_model(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 PATCH = 16  # pixels a token stands for, along each axis; the stem's stride
 FINE = 8  # stride of the patch heads
 FINEST = 4  # stride of masks, of motion and of descriptors
-PLACE_HEADS = 4  # of the attention that pools a frame's place descriptor
+PLACE_LOOKS = 8  # kinds of points that a place is told by
 MAX_RAD = 0.999  # largest decay that the recurrence starts training with
 
 CLASSES = ("person", "forklift", "pallet_jack", "pallet", "box", "roll_cage", "cone", "robot")
@@ -63,8 +63,6 @@ class PervFormerConfig:
         for name in ("width", "lru_width"):
             if getattr(self, name) % self.heads:
                 raise ValueError(f"{name} must be a multiple of the {self.heads} heads")
-        if self.place_size % PLACE_HEADS:
-            raise ValueError(f"place_size must be a multiple of {PLACE_HEADS}")
         if self.probes < 0 or self.depth < 1 or self.conv_width < 2 or not self.classes:
             raise ValueError("needs probes >= 0, depth >= 1, conv_width >= 2 and a class")
         if not (self.dt_ref > 0 and 0 < self.min_rad < MAX_RAD):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pervformer_ros.model.config import FINE
+from pervformer_ros.model.fit import Fit
 from pervformer_ros.model.heads import Percept
 from pervformer_ros.model.sampling import sample_bilinear
 
@@ -31,7 +32,7 @@ KEYPOINT_SCORE = 0.0002
 class Detections(NamedTuple):
     """The K best object centres of each of B frames, best first."""
 
-    valid: Tensor  # (B, K) bool: the score reached the threshold
+    valid: Tensor  # (B, K) bool: the score reached the threshold, and it is not all padding
     score: Tensor  # (B, K) in [0, 1]
     class_index: Tensor  # (B, K) int64
     box: Tensor  # (B, K, 4) left, top, right, bottom as fractions of the image
@@ -49,7 +50,9 @@ class Keypoints(NamedTuple):
     descriptors: Tensor  # (B, K, E) unit
 
 
-def detections(percept: Percept, score_threshold: float = 0.3, count: int = 32) -> Detections:
+def detections(
+    percept: Percept, score_threshold: float = 0.3, count: int = 32, fit: Fit | None = None
+) -> Detections:
     """Find objects as peaks of the heat map (CenterNet, https://arxiv.org/abs/1904.07850).
 
     A box is the mean of what the cells around its peak say that agree with it (box voting,
@@ -60,6 +63,7 @@ def detections(percept: Percept, score_threshold: float = 0.3, count: int = 32) 
         percept: from `step`, or frames of a clip flattened.
         score_threshold: what a valid detection scores at least.
         count: K.
+        fit: where the images lie in the model's; None = they fill it.
     """
     heat = torch.sigmoid(percept.heat.float())
     peaks = heat * (F.max_pool2d(heat, 3, stride=1, padding=1) == heat)
@@ -76,7 +80,7 @@ def detections(percept: Percept, score_threshold: float = 0.3, count: int = 32) 
     # One cell more than the box: what is enlarged later is cut at its edge then.
     wide, within = (_in_box(box, mask, cells) for cells in (1, 0))
     return Detections(
-        valid=score >= score_threshold,
+        valid=(score >= score_threshold) & _shown(box, fit),
         score=score,
         class_index=index // (rows * columns),
         box=box,
@@ -86,7 +90,9 @@ def detections(percept: Percept, score_threshold: float = 0.3, count: int = 32) 
     )
 
 
-def keypoints(percept: Percept, contrast: Tensor, count: int = 1024) -> Keypoints:
+def keypoints(
+    percept: Percept, contrast: Tensor, count: int = 1024, fit: Fit | None = None
+) -> Keypoints:
     """Find keypoints to a fraction of a pixel: corners of the image that are good landmarks.
 
     The network says how likely there is a landmark (SuperPoint, https://arxiv.org/abs/1712.07629),
@@ -97,12 +103,13 @@ def keypoints(percept: Percept, contrast: Tensor, count: int = 1024) -> Keypoint
         percept: from `step`, or frames of a clip flattened.
         contrast: (B, 1, H, W) of their images, see `corner_contrast`.
         count: K.
+        fit: where the images lie in the model's; None = they fill it.
     """
     cells = torch.softmax(percept.keypoints.float(), dim=1)[:, :-1]
     landmark = _around(torch.add, F.pixel_shuffle(cells, FINE), LANDMARK_REACH)  # (B, 1, H, W)
     height, width = contrast.shape[-2:]
     is_peak = contrast == _around(torch.maximum, contrast, KEYPOINT_RADIUS)
-    worth = landmark * contrast * is_peak * _inside(contrast)
+    worth = landmark * contrast * is_peak * _inside(contrast, fit)
     score, index = worth.flatten(1).topk(min(count, height * width))
     uv = torch.stack([index % width, index // width], dim=-1) + _vertex(contrast, index)
     image = torch.tensor([width, height], device=uv.device)
@@ -110,9 +117,13 @@ def keypoints(percept: Percept, contrast: Tensor, count: int = 1024) -> Keypoint
     return Keypoints(score >= KEYPOINT_SCORE, score, uv, F.normalize(descriptors, dim=-1))
 
 
-def motion_probability(percept: Percept, size: tuple[int, int]) -> Tensor:
-    """Return (B, H, W) in [0, 1], that what is seen there moves in the world."""
-    logits = F.interpolate(percept.motion[:, None].float(), size, mode="bilinear")
+def motion_probability(percept: Percept, fit: Fit) -> Tensor:
+    """Return (B, H, W) in [0, 1] in the images' own size, that what is seen there moves."""
+    logits = percept.motion[:, None].float()
+    if fit.padded:
+        rows, columns = fit.inside
+        logits = F.interpolate(logits, fit.model, mode="bilinear")[..., rows, columns]
+    logits = F.interpolate(logits, fit.image, mode="bilinear")
     return torch.sigmoid(logits.squeeze(1))
 
 
@@ -196,6 +207,13 @@ def _in_box(box: Tensor, mask: Tensor, margin: int) -> Tensor:
     return across & (y >= top - margin / rows) & (y <= bottom + margin / rows)
 
 
+def _shown(box: Tensor, fit: Fit | None) -> Tensor:
+    """Return which boxes (B, K, 4) show anything of the image, and not padding alone."""
+    left, top, right, bottom = fit.bounds if fit else (0.0, 0.0, 1.0, 1.0)
+    across = (box[..., 0] < right) & (box[..., 2] > left)
+    return across & (box[..., 1] < bottom) & (box[..., 3] > top)
+
+
 def _mean_motion(motion: Tensor, mask: Tensor) -> Tensor:
     """Return (B, K), the motion probability averaged over each mask."""
     weights = mask.flatten(2)
@@ -217,10 +235,13 @@ def _around(combine: Callable[[Tensor, Tensor], Tensor], maps: Tensor, radius: i
     return maps
 
 
-def _inside(maps: Tensor) -> Tensor:
-    """Return (H, W), 0 in the margin and 1 within."""
-    inside = torch.zeros(maps.shape[-2:], device=maps.device)
-    inside[KEYPOINT_MARGIN:-KEYPOINT_MARGIN, KEYPOINT_MARGIN:-KEYPOINT_MARGIN] = 1.0
+def _inside(maps: Tensor, fit: Fit | None) -> Tensor:
+    """Return (H, W), 0 in padding and in the margin beside it, 1 within."""
+    height, width = maps.shape[-2:]
+    within = fit.inside if fit else (slice(0, height), slice(0, width))
+    rows, columns = (slice(s.start + KEYPOINT_MARGIN, s.stop - KEYPOINT_MARGIN) for s in within)
+    inside = torch.zeros(height, width, device=maps.device)
+    inside[rows, columns] = 1.0
     return inside
 
 

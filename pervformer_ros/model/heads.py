@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pervformer_ros.model.config import FINE, FINEST, PATCH, PLACE_HEADS, PervFormerConfig
+from pervformer_ros.model.config import FINE, FINEST, PATCH, PLACE_LOOKS, PervFormerConfig
 from pervformer_ros.model.pointing import START_DISTANCE, Pointer, Sight
-from pervformer_ros.model.points import PointHeads
+from pervformer_ros.model.points import PointHeads, Points
 from pervformer_ros.model.stems import ResidualConv
 
 HEAT_BIAS = -3.5  # few cells are an object's centre
@@ -167,18 +167,40 @@ class ProbeHeads(nn.Module):
 
 
 class PlaceHead(nn.Module):
-    """One descriptor of a frame: attention pooling over a set of tokens."""
+    """One descriptor of a frame, from its points (NetVLAD, arXiv:1511.07247).
+
+    Points are told apart by a few kinds of looks; of each kind, the sum of how they differ from
+    what is usual tells the place. A point counts by how likely it is a landmark and stands still.
+    """
 
     def __init__(self, config: PervFormerConfig):
         super().__init__()
-        self.score = nn.Linear(config.width, PLACE_HEADS)
-        self.value = nn.Linear(config.width, config.place_size)
+        size = config.descriptor_size
+        self.kind = nn.Linear(size, PLACE_LOOKS)
+        self.usual = nn.Parameter(torch.zeros(PLACE_LOOKS, size))
+        self.out = nn.Linear(PLACE_LOOKS * size, config.place_size)
+        nn.init.normal_(self.kind.weight)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return (M, E) of unit length from (M, N, D)."""
-        weights = torch.softmax(self.score(tokens), dim=1)  # (M, N, heads)
-        values = self.value(tokens).unflatten(-1, (PLACE_HEADS, -1))  # (M, N, heads, E / heads)
-        return F.normalize((weights[..., None] * values).sum(dim=1).flatten(1), dim=-1)
+    def forward(self, descriptors: Tensor, weight: Tensor) -> Tensor:
+        """Return (M, E) of unit length, from `place_points` of M images."""
+        descriptors, weight = descriptors.to(self.usual.dtype), weight.to(self.usual.dtype)
+        kinds = torch.softmax(self.kind(descriptors), dim=-1) * weight[..., None]  # (M, N, looks)
+        differ = kinds.transpose(1, 2) @ descriptors - kinds.sum(dim=1)[..., None] * self.usual
+        return F.normalize(self.out(F.normalize(differ, dim=-1).flatten(1)), dim=-1)
+
+
+def place_points(points: Points, motion: Tensor) -> tuple[Tensor, Tensor]:
+    """Return descriptors (M, h8 * w8, E) of the cells of M images and how much each counts.
+
+    Args:
+        points: of the images.
+        motion: (M, h4, w4) logits.
+    """
+    landmark = 1.0 - torch.softmax(points.keypoints.float(), dim=1)[:, -1]
+    still = torch.sigmoid(-motion.float())
+    shrink = FINE // FINEST
+    descriptors = F.avg_pool2d(points.descriptors, shrink).flatten(2).transpose(1, 2)
+    return descriptors, (landmark * F.avg_pool2d(still, shrink)).flatten(1)
 
 
 class Heads(nn.Module):
@@ -208,10 +230,11 @@ class Heads(nn.Module):
         sizes = [int(config.class_token), config.patches, config.probes]
         _, patches, probes = torch.split(features, sizes, dim=1)
         told, cells = self.patches(patches, skip)
+        points = self.points(rgb)
         return Percept(
             **told,
-            **self.points(rgb)._asdict(),
+            **points._asdict(),
             alive=alive,
             **self.probes(probes, cells, seen),
-            place=self.place(probes if config.probes else patches),
+            place=self.place(*place_points(points, told["motion"])),
         )

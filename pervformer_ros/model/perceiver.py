@@ -15,6 +15,7 @@ from torch import Tensor
 from pervformer_ros.features import Keypoints
 from pervformer_ros.model import decode
 from pervformer_ros.model.corners import corner_contrast
+from pervformer_ros.model.fit import Fit
 from pervformer_ros.model.heads import Percept
 from pervformer_ros.model.pervformer import MemoryState, PervFormer, VideoInput
 from pervformer_ros.model.probes import ProbeUpdate, propose
@@ -57,7 +58,8 @@ class ProbeArrays:
     class_probability: (P, C).
     box: (P, 4) left, top, right, bottom pixels; may reach outside the image.
     position: (P, 3) m in the camera's optical frame.
-    attention: (P, h8, w8) where in the image it looks, sums to 1.
+    attention: (P, rows, columns) where in the image it looks, in cells that share the image evenly:
+        (h8, w8), or as much of that as shows the image. It sums to 1 where that is all.
     """
 
     alive: NDArray[np.bool_]
@@ -90,7 +92,10 @@ class PerceptArrays:
 
 
 class Perceiver:
-    """Runs a model on images of any size. It keeps no memory: that is passed in and handed back."""
+    """Runs a model on images of any size. It keeps no memory: that is passed in and handed back.
+
+    An image is scaled alike along both axes and padded to the model's size, see `Fit`.
+    """
 
     def __init__(
         self,
@@ -156,13 +161,14 @@ class Perceiver:
             state, update = self.init_state(), None
         if update is None:
             update = ProbeUpdate.none(1, self.model.config.probes, self.device)
-        small = self._resize(rgb)
-        inverse_depth, valid = self._inverse(depth)
+        fit = Fit(rgb.shape[:2], self.model.config.image_size)
+        small = _resize(rgb, fit)
+        inverse_depth, valid = self._inverse(depth, fit)
         frame = VideoInput(
             rgb=self._on_device(small).permute(2, 0, 1)[None].float() / 255.0,
             inverse_depth=inverse_depth,
             depth_valid=valid,
-            camera=self._camera(K, rgb.shape[:2]),
+            camera=self._camera(K, fit),
             ego=self._ego(K, T_now_before),
             dt=torch.tensor([dt_s], dtype=torch.float32, device=self.device),
             reset=torch.zeros(1, dtype=torch.bool, device=self.device),
@@ -172,7 +178,7 @@ class Perceiver:
         )
         percept, state = self.model.step(frame, state)
         contrast = self._on_device(corner_contrast(small))[None, None]
-        return self._report(percept, contrast, update, rgb.shape[:2]), state
+        return self._report(percept, contrast, update, fit), state
 
     def state_to_arrays(self, state: MemoryState) -> dict[str, NDArray[np.generic]]:
         """Return a memory as arrays that can be saved."""
@@ -200,39 +206,25 @@ class Perceiver:
             **{name: torch.tensor(array, device=self.device) for name, array in arrays.items()}
         )
 
-    def _resize(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return colour in the model's size."""
-        size = self.model.config.image_size
-        # A copy in any case: images from messages are often read-only, or have negative strides.
-        if rgb.shape[:2] == size:
-            return np.array(rgb)
-        # Averaging areas makes blocks of what is enlarged.
-        smaller = rgb.shape[0] >= size[0] and rgb.shape[1] >= size[1]
-        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(rgb, size[::-1], interpolation=how), np.uint8)
-
-    def _inverse(self, depth: Floats | None) -> tuple[Tensor, Tensor]:
+    def _inverse(self, depth: Floats | None, fit: Fit) -> tuple[Tensor, Tensor]:
         """Return inverse depth and its validity (1, 1, H, W) in the model's size."""
-        size = self.model.config.image_size
         if depth is None:
-            none = torch.zeros(1, 1, *size, device=self.device)
+            none = torch.zeros(1, 1, *fit.model, device=self.device)
             return none, none
-        rows, columns = (_nearest(*sizes) for sizes in zip(size, depth.shape, strict=True))
-        metres = self._on_device(depth[rows][:, columns])[None, None]
+        rows, columns = fit.nearest()
+        metres = self._on_device(fit.pad(depth[rows][:, columns]))[None, None]
         valid = torch.isfinite(metres) & (metres > 0)
         return 1.0 / metres.masked_fill(~valid, 1.0), valid.float()
 
     def _on_device(self, array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
-    def _camera(self, K: Array | None, size: tuple[int, ...]) -> Tensor:
+    def _camera(self, K: Array | None, fit: Fit) -> Tensor:
         """Return the intrinsics (1, 4) for the model's image."""
-        height, width = self.model.config.image_size
+        height, width = fit.model
         if K is None:
             return torch.tensor([[width, width, width / 2, height / 2]], device=self.device)
-        x, y = width / size[1], height / size[0]
-        values = [K[0, 0] * x, K[1, 1] * y, (K[0, 2] + 0.5) * x - 0.5, (K[1, 2] + 0.5) * y - 0.5]
-        return torch.tensor([values], dtype=torch.float32, device=self.device)
+        return torch.tensor(fit.intrinsics(K)[None], dtype=torch.float32, device=self.device)
 
     def _ego(self, K: Array | None, T_now_before: Array | None) -> Tensor:
         """Return the camera's motion (1, 3, 4), zeros where it is unknown."""
@@ -241,17 +233,15 @@ class Perceiver:
         return torch.tensor(T_now_before[None, :3], dtype=torch.float32, device=self.device)
 
     def _report(
-        self, percept: Percept, contrast: Tensor, update: ProbeUpdate, size: tuple[int, int]
+        self, percept: Percept, contrast: Tensor, update: ProbeUpdate, fit: Fit
     ) -> PerceptArrays:
-        detections = decode.detections(percept, self.score_threshold)
+        detections = decode.detections(percept, self.score_threshold, fit=fit)
         return PerceptArrays(
-            detections=_detection_arrays(detections, size),
-            keypoints=_keypoint_arrays(
-                decode.keypoints(percept, contrast), self.model.config.image_size, size
-            ),
-            motion_probability=_array(decode.motion_probability(percept, size)[0]),
+            detections=_detection_arrays(detections, fit),
+            keypoints=_keypoint_arrays(decode.keypoints(percept, contrast, fit=fit), fit),
+            motion_probability=_array(decode.motion_probability(percept, fit)[0]),
             place_descriptor=_array(percept.place[0]),
-            probes=_probe_arrays(percept, update, size),
+            probes=_probe_arrays(percept, update, fit),
             update=propose(detections, percept),
         )
 
@@ -268,33 +258,39 @@ def _check_images(rgb: NDArray[np.uint8], depth: Floats | None) -> None:
         )
 
 
+def _resize(rgb: NDArray[np.uint8], fit: Fit) -> NDArray[np.uint8]:
+    """Return colour in the model's size, black where it does not show the image."""
+    height, width = fit.content
+    if rgb.shape[:2] != fit.content:
+        # Averaging areas makes blocks of what is enlarged.
+        smaller = rgb.shape[0] >= height and rgb.shape[1] >= width
+        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        rgb = np.asarray(cv2.resize(rgb, (width, height), interpolation=how), np.uint8)
+    # A copy in any case: images from messages are often read-only, or have negative strides.
+    return fit.pad(rgb)
+
+
 def _array(x: Tensor) -> Floats:
     return x.float().cpu().numpy()
 
 
-def _edges(size: tuple[int, int]) -> Floats:
-    """Return what turns corners from fractions into pixels."""
-    height, width = size
-    return np.array([width, height, width, height], np.float32)
-
-
-def _detection_arrays(found: decode.Detections, size: tuple[int, int]) -> DetectionArrays:
-    count = int(found.valid.sum())  # valid ones come first: they are sorted by score
-    box = _array(found.box[0, :count]) * _edges(size)
+def _detection_arrays(found: decode.Detections, fit: Fit) -> DetectionArrays:
+    valid = found.valid[0]
+    box = fit.boxes_within(_array(found.box[0][valid]))
     return DetectionArrays(
         box=box,
-        class_index=found.class_index[0, :count].cpu().numpy(),
-        score=_array(found.score[0, :count]),
-        mask=_enlarge_masks(_array(found.mask[0, :count]), box, size),
-        embedding=_array(found.embedding[0, :count]),
-        motion=_array(found.motion[0, :count]),
+        class_index=found.class_index[0][valid].cpu().numpy(),
+        score=_array(found.score[0][valid]),
+        mask=_enlarge_masks(_array(found.mask[0][valid]), box, fit),
+        embedding=_array(found.embedding[0][valid]),
+        motion=_array(found.motion[0][valid]),
     )
 
 
-def _enlarge_masks(masks: Floats, box: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return masks (K, h4, w4) in another size, bilinearly, computed inside their boxes alone."""
-    enlarged = np.zeros((len(masks), *size), np.bool_)
-    down, across = (_bilinear(*sizes) for sizes in zip(size, masks.shape[1:], strict=True))
+def _enlarge_masks(masks: Floats, box: Floats, fit: Fit) -> NDArray[np.bool_]:
+    """Return masks (K, h4, w4) in the image's size, bilinearly, inside their boxes alone."""
+    enlarged = np.zeros((len(masks), *fit.image), np.bool_)
+    down, across = fit.bilinear(fit.image, masks.shape[1:])
     for mask, (left, top, right, bottom), out in zip(masks, box, enlarged, strict=True):
         rows = slice(math.floor(top), math.ceil(bottom))
         columns = slice(math.floor(left), math.ceil(right))
@@ -302,41 +298,19 @@ def _enlarge_masks(masks: Floats, box: Floats, size: tuple[int, int]) -> NDArray
     return enlarged
 
 
-def _centres(count: int, source: int) -> Floats:
-    """Return where the centres of `count` pixels lie among the indices of `source` pixels."""
-    scale = np.float32(source / count)
-    centres: Floats = (np.arange(count, dtype=np.float32) + 0.5) * scale - np.float32(0.5)
-    return centres
-
-
-def _nearest(count: int, source: int) -> NDArray[np.int64]:
-    """Return the index of the source pixel that each of `count` pixels has its centre in."""
-    indices: NDArray[np.int64] = np.floor(_centres(count, source) + 0.5).astype(np.int64)
-    return indices
-
-
-def _bilinear(count: int, source: int) -> Floats:
-    """Return the weights (count, source) by which pixels are read between source pixels."""
-    centres = _centres(count, source).clip(0, source - 1)
-    distances: Floats = np.abs(centres[:, None] - np.arange(source, dtype=np.float32))
-    weights: Floats = np.maximum(np.float32(0.0), np.float32(1.0) - distances)
-    return weights
-
-
-def _keypoint_arrays(
-    found: decode.Keypoints, model_size: tuple[int, int], size: tuple[int, int]
-) -> Keypoints:
-    count = int(found.valid.sum())
-    scale = np.array([size[1] / model_size[1], size[0] / model_size[0]], np.float32)
+def _keypoint_arrays(found: decode.Keypoints, fit: Fit) -> Keypoints:
+    count = int(found.valid.sum())  # valid ones come first: they are sorted by score
     return Keypoints(
-        uv=(_array(found.uv[0, :count]) + 0.5) * scale - np.float32(0.5),
+        uv=fit.pixels(_array(found.uv[0, :count])),
         score=_array(found.score[0, :count]),
         descriptors=_array(found.descriptors[0, :count]).astype(np.float16),
     )
 
 
-def _probe_arrays(percept: Percept, update: ProbeUpdate, size: tuple[int, int]) -> ProbeArrays:
+def _probe_arrays(percept: Percept, update: ProbeUpdate, fit: Fit) -> ProbeArrays:
     box = decode.centre_to_corners(percept.probe_box[0])
+    attention = _array(percept.probe_attention[0])
+    down, across = fit.bilinear(fit.cells(attention.shape[1:]), attention.shape[1:])
     return ProbeArrays(
         alive=percept.alive[0].cpu().numpy(),
         born=update.birth[0].cpu().numpy(),
@@ -344,7 +318,7 @@ def _probe_arrays(percept: Percept, update: ProbeUpdate, size: tuple[int, int]) 
         visible=_array(torch.sigmoid(percept.visible[0])),
         motion=_array(torch.sigmoid(percept.probe_motion[0])),
         class_probability=_array(torch.softmax(percept.probe_classes[0], dim=-1)),
-        box=_array(box) * _edges(size),
+        box=fit.boxes(_array(box)),
         position=_array(percept.probe_position[0]),
-        attention=_array(percept.probe_attention[0]),
+        attention=down @ attention @ across.T,
     )

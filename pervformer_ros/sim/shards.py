@@ -3,7 +3,8 @@
 """Training data: one compact file per episode, made by several processes, resumable.
 
 A shard is a NumPy .npz of F frames of one scenario and seed, from a moment drawn from the seed. Of
-odd seeds it holds every other frame: twice the world for the same work, at two frame rates.
+odd seeds it holds every other frame: twice the world for the same work, at two frame rates. Whole
+tours of a hall are made with `--every 5`, three frames a second.
 
     jpeg, jpeg_ends   colour images one after the other (uint8), and where each ends (F,)
     depth             (F, H, W) uint16 millimetres, as measured
@@ -52,17 +53,13 @@ class ShardPlan:
 
     scenario: str
     seed: int
-    seconds: float
+    seconds: float  # as long as its frames would take if each followed the last
+    every: int  # how many frames the next one is away
 
     @property
     def file_name(self) -> str:
         """Name of the file within its folder."""
         return f"{self.scenario}-{self.seed:06d}-{self.seconds:g}s.npz"
-
-    @property
-    def every(self) -> int:
-        """How many frames the next one is away."""
-        return 1 + self.seed % 2
 
     @property
     def span(self) -> float:
@@ -76,14 +73,28 @@ class ShardPlan:
         return float(stream(self.seed, "shard").uniform(0.0, max(latest, 0.0)))
 
 
-def plan(scenarios: Sequence[str], seeds: Sequence[int], seconds: float) -> list[ShardPlan]:
+def plan(
+    scenarios: Sequence[str], seeds: Sequence[int], seconds: float, every: int | None = None
+) -> list[ShardPlan]:
     """Return a shard for every scenario and seed, seeds outermost, so that a part is varied.
 
+    Args:
+        scenarios: their names.
+        seeds: for each of them.
+        seconds: see ShardPlan.
+        every: how many frames the next one is away, None = one, and two of odd seeds.
+
     Raises:
-        ValueError: if a seed is held out.
+        ValueError: if a seed is held out, or no frame follows another.
     """
     refuse_held_out(seeds)
-    return [ShardPlan(scenario, seed, seconds) for seed in seeds for scenario in scenarios]
+    if every is not None and every < 1:
+        raise ValueError(f"every is {every}: give 1 for all frames, 5 for three a second")
+    return [
+        ShardPlan(scenario, seed, seconds, every or 1 + seed % 2)
+        for seed in seeds
+        for scenario in scenarios
+    ]
 
 
 def make_shards(
@@ -195,6 +206,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", default="0:10", help="first:end, the end not included")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of each")
+    parser.add_argument("--every", type=int, help="take every so many-th frame")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     arguments = parser.parse_args()
     scenarios = arguments.scenarios.split(",")
@@ -202,7 +214,7 @@ def main() -> None:
         seeds = range(*(int(number) for number in arguments.seeds.split(":")))
         for scenario in scenarios:
             find(scenario)
-        plans = plan(scenarios, seeds, arguments.seconds)
+        plans = plan(scenarios, seeds, arguments.seconds, arguments.every)
     except (TypeError, ValueError) as error:
         parser.error(str(error))
     with Progress() as bar:

@@ -13,7 +13,6 @@ from pervformer_ros.model.pervformer import MemoryState, PervFormer, VideoInput
 from pervformer_ros.model.points import Points
 from pervformer_ros.training.losses import (
     dense_losses,
-    place_loss,
     point_losses,
     probe_losses,
 )
@@ -82,5 +81,4 @@ class Learner(nn.Module):
         losses = dense_losses(said, batch.dense, batch.world)
         if self.model.config.probes:
             losses |= probe_losses(said, batch.probes, batch.dense)
-            losses["place"] = place_loss(said.place, batch)
         return losses

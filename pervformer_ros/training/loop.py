@@ -43,7 +43,8 @@ class TrainConfig:
     streams: at once, in each process. segment: frames of a stream. chunk: frames that are learned
     from at once; the state is carried from one to the next.
     init: weights to begin with, as far as they fit; of several files the first that has one counts.
-    only_points: learn keypoints and descriptors, and nothing else; otherwise all but these.
+    only_points: learn keypoints and descriptors, and nothing else; otherwise all but these. Places
+    are learned afterwards (places.py).
     hours: stop after so long, however far it is; the schedule follows the clock then.
     workers: processes that prepare streams beside this one, so that a GPU need not wait for them;
     kept: then, how many of the last ones are drawn from. Such runs are not repeatable to the bit.
@@ -126,9 +127,10 @@ class Trainer:
         self.average.load_state_dict(model.state_dict())
         seen = config.window[0] // config.shrink, config.window[1] // config.shrink
         self.learner = Learner(self.model, seen)
-        # Neither hears of the other: together they would only be slower.
+        # Neither hears of the other: together they would only be slower. Places are learned later.
         self.model.requires_grad_(not config.only_points)
         self.model.heads.points.requires_grad_(config.only_points)
+        self.model.heads.place.requires_grad_(False)
         self.optimisers = _optimisers(self.model, config.learning_rate, config.weight_decay)
         self.round = self.step = self.frames = 0
         self.seconds = 0.0

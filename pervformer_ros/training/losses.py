@@ -15,15 +15,11 @@ from pervformer_ros.model.points import Points
 from pervformer_ros.model.sampling import sample_bilinear
 from pervformer_ros.training.correspondence import PointTargets
 from pervformer_ros.training.lives import ProbeTargets
-from pervformer_ros.training.streams import Batch
 from pervformer_ros.training.targets import DenseTargets
 
 IDENTITY_TEMPERATURE = 0.1
 DESCRIPTOR_TEMPERATURE = 0.07
-PLACE_TEMPERATURE = 0.1
 TOO_NEAR = 1.5  # cells: a point this near to the right one is not held to be wrong
-SAME_PLACE = (1.5, 0.4)  # m, rad: two frames nearer than both show the same place
-OTHER_PLACE = (3.0, 0.8)  # two frames farther than either show different ones
 
 # What the peaks of classes count for that most images do not show.
 SELDOM = {"pallet_jack": 1.5, "box": 1.5, "cone": 1.5, "robot": 1.5}
@@ -32,7 +28,7 @@ NOTHING = 0.75  # what all that is no object counts for, against the objects
 
 WEIGHTS = {
     "heat": 3.0, "box": 2.0, "mask": 0.5, "identity": 0.3, "motion": 1.2, "keypoint": 0.5,
-    "descriptor": 0.5, "place": 0.2, "presence": 1.0, "visible": 0.5, "category": 0.5,
+    "descriptor": 0.5, "presence": 1.0, "visible": 0.5, "category": 0.5,
     "pointing": 0.5, "probe_box": 2.0, "position": 1.0, "probe_motion": 0.5,
 }  # fmt: skip
 
@@ -221,24 +217,6 @@ def descriptor_loss(maps: Tensor, asked: PointTargets) -> Tensor:
     losses = [F.cross_entropy(x.flatten(0, 1), right.flatten(), reduction="none")
               for x in (logits, logits.transpose(1, 2))]  # fmt: skip
     return _mean((losses[0] + losses[1]) / 2, valid.flatten())
-
-
-def place_loss(place: Tensor, batch: Batch) -> Tensor:
-    """Tell frames of the same place from those of others, those of the same hall above all."""
-    flat = place.float().flatten(0, 1)
-    T = batch.T_map_camera.flatten(0, 1)
-    world = batch.world[:, None].expand(place.shape[:2]).flatten()
-    apart = torch.cdist(T[:, :3, 3], T[:, :3, 3])
-    ahead = T[:, :3, 2]  # the optical axis
-    turned = torch.arccos((ahead @ ahead.T).clamp(-1, 1))
-    together = world[:, None] == world
-    itself = torch.eye(len(flat), dtype=torch.bool, device=flat.device)
-    same = together & (apart < SAME_PLACE[0]) & (turned < SAME_PLACE[1]) & ~itself
-    other = ~together | (apart > OTHER_PLACE[0]) | (turned > OTHER_PLACE[1])
-    logits = (flat @ flat.T / PLACE_TEMPERATURE).masked_fill(~(same | other), -1e4)
-    log_p = torch.log_softmax(logits, dim=1)
-    count = same.sum(1)
-    return _mean(-(log_p * same).sum(1) / count.clamp(min=1), count > 0)
 
 
 def pointing_loss(attention: Tensor, dense: DenseTargets, body: Tensor, seen: Tensor) -> Tensor:

@@ -48,7 +48,6 @@ class Batch(NamedTuple):
     dense: targets.DenseTargets | None  # of tensors (B, T, ...), where objects are learned
     points: PointTargets | None  # of tensors (B, ...), where points are learned
     world: Tensor  # (B,) which warehouse
-    T_map_camera: Tensor  # (B, T, 4, 4)
     probes: ProbeTargets  # of tensors (B, T, P, ...)
 
 
@@ -110,7 +109,6 @@ class Stream:
             "ego": self.ego[start:stop, :3].astype(np.float32),
             "tokens": self.tokens,
             "world": np.array(self.segment.recording.world),
-            "T_map_camera": self.T_map_camera[start:stop].astype(np.float32),
             "probes": self.lives.between(start, stop)
             if self.lives
             else ProbeTargets.none(stop - start),

@@ -35,7 +35,6 @@ def test_json_with_a_field_too_many_is_refused() -> None:
         ({"probes": -1}, "probes >= 0"),
         ({"classes": ()}, "a class"),
         ({"dt_ref": 0.0}, "dt_ref > 0"),
-        ({"place_size": 30}, "multiple of 4"),
         ({"dropout": 0.1}, "no field dropout"),
     ],
 )

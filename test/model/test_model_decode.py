@@ -14,6 +14,7 @@ from pervformer_ros.model.decode import (
     keypoints,
     motion_probability,
 )
+from pervformer_ros.model.fit import Fit
 from pervformer_ros.model.probes import corners_to_centre
 
 ROWS, COLUMNS, CLASSES, PROBES = 8, 12, 3, 2
@@ -213,7 +214,7 @@ def test_a_descriptor_is_read_between_cells_and_has_length_one() -> None:
 def test_motion_covers_the_image_it_is_asked_for() -> None:
     percept = empty_percept()
     percept.motion[0, :, COLUMNS:] = 9.0
-    probability = motion_probability(percept, (128, 192))
+    probability = motion_probability(percept, Fit((128, 192), (64, 96)))
     assert probability.shape == (1, 128, 192)
     assert probability[0, :, :90].max() < 0.01
     assert probability[0, :, 102:].min() > 0.99

@@ -3,6 +3,7 @@
 """From arrays to arrays, in the pixels of whatever image is given."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from pervformer_ros.model import (
     MemoryState,
     Perceiver,
+    Percept,
     PerceptArrays,
     ProbeUpdate,
     StateError,
@@ -37,13 +39,33 @@ def depth_map(height: int = 64, width: int = 96) -> NDArray[np.float32]:
     return depth
 
 
+def corner_of(size: tuple[int, int]) -> tuple[int, int]:
+    """Return at which row and column of (64, 96) an image lies in the middle."""
+    return (64 - size[0]) // 2, (96 - size[1]) // 2
+
+
+def padded(picture: NDArray[Any]) -> NDArray[Any]:
+    """Return a picture (h, w, ...) in the middle of zeros (64, 96, ...)."""
+    height, width = picture.shape[:2]
+    top, left = corner_of((height, width))
+    whole = np.zeros((64, 96, *picture.shape[2:]), picture.dtype)
+    whole[top : top + height, left : left + width] = picture
+    return whole
+
+
+def camera(height: int, width: int) -> NDArray[np.float64]:
+    return np.array([[0.9 * width, 0, 0.48 * width], [0, 0.9 * width, 0.53 * height], [0, 0, 1]])
+
+
 def same(a: PerceptArrays, b: PerceptArrays) -> bool:
     return np.array_equal(a.motion_probability, b.motion_probability) and np.array_equal(
         a.keypoints.uv, b.keypoints.uv
     )
 
 
-@pytest.mark.parametrize("size", [(64, 96), (128, 192), (150, 200), (40, 60)])
+@pytest.mark.parametrize(
+    "size", [(64, 96), (128, 192), (150, 200), (40, 60), (100, 177), (150, 120)]
+)
 def test_results_are_in_the_pixels_of_the_image(
     perceiver: Perceiver, size: tuple[int, int]
 ) -> None:
@@ -79,6 +101,127 @@ def test_an_enlarged_image_gives_enlarged_coordinates(perceiver: Perceiver) -> N
     np.testing.assert_allclose(2 * a.probes.box, b.probes.box, atol=1e-2)
     # Pixel i of the small image is the pixels 2i and 2i + 1 of the large one: centre 2i + 0.5.
     np.testing.assert_allclose(2 * a.keypoints.uv + 0.5, b.keypoints.uv, atol=1e-2)
+
+
+def with_and_without_padding(
+    perceiver: Perceiver, size: tuple[int, int]
+) -> tuple[PerceptArrays, PerceptArrays]:
+    """Return the percept of the model's whole image with padding in it, and of what it pads."""
+    (top, left), K, T = corner_of(size), camera(*size), np.eye(4)
+    shifted = K + np.array([[0, 0, left], [0, 0, top], [0, 0, 0]])
+    rgb, depth, state = image(*size), depth_map(*size), perceiver.init_state()
+    whole, a = perceiver.perceive(padded(rgb), padded(depth), 0.1, state, None, False, shifted, T)
+    part, b = perceiver.perceive(rgb, depth, 0.1, state, None, False, K, T)
+    for x, y in zip(a, b, strict=True):
+        torch.testing.assert_close(x, y)
+    return whole, part
+
+
+@pytest.mark.parametrize("size", [(48, 96), (64, 48)])
+def test_maps_of_another_aspect_leave_out_the_padding(
+    perceiver: Perceiver, size: tuple[int, int]
+) -> None:
+    (height, width), (top, left) = size, corner_of(size)
+    whole, part = with_and_without_padding(perceiver, size)
+    expected = whole.motion_probability[top : top + height, left : left + width]
+    np.testing.assert_allclose(part.motion_probability, expected, atol=1e-5)
+    rows, columns = slice(top // 8, (top + height) // 8), slice(left // 8, (left + width) // 8)
+    expected = whole.probes.attention[:, rows, columns]
+    np.testing.assert_allclose(part.probes.attention, expected, atol=1e-6)
+    np.testing.assert_allclose(whole.probes.attention.sum(axis=(1, 2)), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(48, 96), (64, 48)])
+def test_objects_of_another_aspect_are_moved_and_cut_at_the_image(
+    perceiver: Perceiver, size: tuple[int, int]
+) -> None:
+    (height, width), (top, left) = size, corner_of(size)
+    whole, part = with_and_without_padding(perceiver, size)
+    box = whole.detections.box - [left, top] * 2
+    shown = (box[:, :2] < [width, height]).all(axis=1) & (box[:, 2:] > 0).all(axis=1)
+    expected = box[shown].clip(0, [width, height] * 2)
+    np.testing.assert_allclose(part.detections.box, expected, atol=1e-4)
+    mask = whole.detections.mask[shown, top : top + height, left : left + width]
+    np.testing.assert_array_equal(part.detections.mask, mask)
+    assert mask.any()
+    np.testing.assert_allclose(part.probes.box, whole.probes.box - [left, top] * 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(48, 96), (64, 48)])
+def test_keypoints_of_another_aspect_keep_from_the_images_edge(
+    perceiver: Perceiver, size: tuple[int, int]
+) -> None:
+    (height, width), (top, left) = size, corner_of(size)
+    whole, part = with_and_without_padding(perceiver, size)
+    uv = whole.keypoints.uv - np.array([left, top])
+    peak = uv.round()
+    inner = ((peak >= 16) & (peak < np.array([width, height]) - 16)).all(axis=1)
+    np.testing.assert_allclose(part.keypoints.uv, uv[inner], atol=1e-4)
+    assert 0 < inner.sum() < len(inner)
+
+
+@pytest.mark.parametrize("size", [(480, 848), (360, 640), (640, 360), (50, 90)])
+def test_the_model_sees_square_pixels_where_its_camera_sees_them(
+    perceiver: Perceiver, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bright square with depth is shown where its middle is projected, and stays a square."""
+    seen: list[VideoInput] = []
+    step = perceiver.model.step
+
+    def watched(frame: VideoInput, state: MemoryState) -> tuple[Percept, MemoryState]:
+        seen.append(frame)
+        return step(frame, state)
+
+    monkeypatch.setattr(perceiver.model, "step", watched)
+    reach, K = max(size) // 8, camera(*size)
+    u, v = reach + 1, reach + 2
+    rgb, depth = np.zeros((*size, 3), np.uint8), np.zeros(size, np.float32)
+    there = np.s_[v - reach : v + reach + 1, u - reach : u + reach + 1]
+    rgb[there], depth[there] = 255, 2.0
+    perceiver.perceive(rgb, depth, 0.1, perceiver.init_state(), K=K)
+    fx, fy, cx, cy = seen[0].camera[0].tolist()
+    expected = (u - K[0, 2]) / K[0, 0] * fx + cx, (v - K[1, 2]) / K[1, 1] * fy + cy
+    for shown, tolerance in ((seen[0].rgb[0, 0], 0.1), (seen[0].depth_valid[0, 0], 0.6)):
+        weight = shown.numpy() / shown.sum().item()
+        row, column = (np.indices((64, 96)) * weight).sum(axis=(1, 2))
+        np.testing.assert_allclose((column, row), expected, atol=tolerance)
+        across, down = ((weight.sum(axis=axis) > 0).sum() for axis in (0, 1))
+        assert abs(down - across) <= 2
+
+
+@pytest.mark.parametrize("size", [(480, 848), (480, 720), (720, 600)])
+def test_corners_are_found_where_the_image_has_them(
+    perceiver: Perceiver, size: tuple[int, int]
+) -> None:
+    rgb = np.full((*size, 3), 60, np.uint8)
+    pixels = max(size[0] / 64, size[1] / 96)  # of the image's, in one of the model's
+    u, v = (int(side / 2 - 4 * pixels) for side in size[::-1])
+    side = int(8 * pixels)
+    rgb[v : v + side, u : u + side] = 200
+    percept, _ = perceiver.perceive(rgb, None, 0.1, perceiver.init_state())
+    found = percept.keypoints.uv
+    for corner in ((u, v), (u + side, v), (u, v + side), (u + side, v + side)):
+        nearest = np.abs(found - (np.array(corner) - 0.5)).max(axis=1).min()
+        assert nearest < 1.5 * pixels
+
+
+@pytest.mark.parametrize("size", [(480, 848), (150, 120), (100, 160)])
+def test_nothing_is_reported_beside_the_image(perceiver: Perceiver, size: tuple[int, int]) -> None:
+    height, width = size
+    sure = copy.deepcopy(perceiver.model)
+    with torch.no_grad():
+        sure.heads.patches.out.bias[:8] += 4.0
+    perceiver = Perceiver(sure, score_threshold=0.0)
+    percept, _ = perceiver.perceive(image(*size), None, 0.1, perceiver.init_state())
+    box, uv = percept.detections.box, percept.keypoints.uv
+    assert len(box) > 0
+    assert (box >= 0).all()
+    assert (box <= [width, height] * 2).all()
+    assert (box[:, 2:] > box[:, :2]).all()
+    margin = 15.5 * max(height / 64, width / 96)
+    assert len(uv) > 0
+    assert (uv > margin - 1.0).all()
+    assert (uv < np.array([width, height]) - margin).all()
 
 
 def test_of_many_depths_one_is_taken_never_a_mixture(perceiver: Perceiver) -> None:

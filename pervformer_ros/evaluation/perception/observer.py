@@ -24,6 +24,7 @@ from pervformer_ros.geometry import Array, invert, transform_points
 from pervformer_ros.memory import ObjectState, WorldObject
 from pervformer_ros.model import Percept
 from pervformer_ros.model.decode import detections
+from pervformer_ros.model.fit import Fit
 from pervformer_ros.model.perceiver import ProbeArrays
 from pervformer_ros.pipeline import Pipeline, PipelineOutput
 
@@ -89,15 +90,16 @@ class Observer:
     @torch.inference_mode()
     def _detections(self, frame: Frame) -> Boxes:
         assert self._raw is not None
-        found = detections(self._raw, LEAST_SCORE, MOST_DETECTIONS)
+        config = self._pipeline.loaded.model.config
+        fit = Fit((frame.camera.height, frame.camera.width), config.image_size)
+        found = detections(self._raw, LEAST_SCORE, MOST_DETECTIONS, fit)
         valid = found.valid[0]
-        width, height = frame.camera.width, frame.camera.height
-        names = np.array(self._pipeline.loaded.model.config.classes, np.str_)
+        names = np.array(config.classes, np.str_)
         box = found.box[0][valid].float().cpu().numpy()
         return Boxes(
             np.arange(len(box)),
             names[found.class_index[0][valid].cpu().numpy()],
-            box * np.array([width, height, width, height], np.float32),
+            fit.boxes_within(box),
             found.score[0][valid].float().cpu().numpy(),
         )
 
