@@ -6,7 +6,7 @@ The live node, bag replay and evaluation all drive this one class.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from pervformer_ros.features import (
     widen,
 )
 from pervformer_ros.frame import NANOSECONDS, Frame
-from pervformer_ros.geometry import Array, invert
+from pervformer_ros.geometry import Array
 from pervformer_ros.memory import (
     Calibration,
     Corridor,
@@ -53,6 +53,7 @@ from pervformer_ros.model import (
     state_bytes,
 )
 from pervformer_ros.model.probes import EXPLAINED_IOU
+from pervformer_ros.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from pervformer_ros.slam import SlamBackend, SlamUpdate
@@ -145,9 +146,8 @@ class Pipeline:
         self._newest_ns: int | None = None
         self._state_ns: int | None = None
         self._patches_since_ns: int | None = None
-        self._T_odom_base: Array = np.eye(4)
+        self._whereabouts = Whereabouts()
         self._T_map_odom: Array | None = None
-        self._T_odom_camera: Array | None = None
         self.frames = self.probes_in_use = 0
         self.memory.reset()
         if self.slam is not None:
@@ -168,25 +168,25 @@ class Pipeline:
         motion = percept.motion_probability if self.trained else _nothing_moves(frame)
         motion = widen(motion, self.config.mask_margin_px)
         mask = static_mask(motion, self.config.motion_threshold)
+        self._whereabouts.note(frame, mask)
         # Find features, place them in space and weigh them by how static they are
         features = self._features(frame, percept, motion, mask)
         # Correct the pose
         slam = None
         if self.slam is not None:
             slam = self.slam.update(features, frame.camera, frame.T_base_camera, frame.T_odom_base)
-        # Remember things, and tell what changed
-        if frame.T_odom_base is not None:
-            self._T_odom_base = frame.T_odom_base
-        elif slam is not None:  # what is seen alone says where in odom that is
-            self._T_odom_base = invert(slam.T_map_odom) @ slam.T_map_base
-        sightings = self._sightings(frame, percept) if self.trained else []
-        remembered = self.memory.update(frame, self._T_odom_base, sightings, self._T_map_odom)
+        # Remember things, and tell what changed; who does not know where he is places nothing
+        placed = self._whereabouts.locate(frame, slam)
+        T_odom_base = self._whereabouts.T_odom_base
+        sightings = self._sightings(frame, T_odom_base, percept) if self.trained and placed else []
+        shown = frame if placed else replace(frame, depth=None)
+        remembered = self.memory.update(shown, T_odom_base, sightings, self._T_map_odom)
         if slam is not None:
             self._T_map_odom = slam.T_map_odom
         self.frames += 1
         return PipelineOutput(
             stamp_ns=frame.stamp_ns,
-            T_odom_base=self._T_odom_base,
+            T_odom_base=T_odom_base,
             percept=percept,
             objects=remembered.objects,
             events=remembered.events,
@@ -209,7 +209,7 @@ class Pipeline:
     def snapshot(self) -> Snapshot:
         """Return what is remembered, to be written to disk."""
         state = self.perceiver.state_to_arrays(self._state)
-        return Snapshot.of(self.model_name, self._state_ns, self.memory, state)
+        return Snapshot.of(self.loaded.info.identity, self._state_ns, self.memory, state)
 
     def restore(self, path: Path) -> Snapshot:
         """Remember what a snapshot holds, as if its last image had just been seen.
@@ -219,13 +219,13 @@ class Pipeline:
         Raises:
             SnapshotError: if the file does not fit.
         """
-        snapshot = Snapshot.read(path, self.model_name)
+        snapshot = Snapshot.read(path, self.loaded.info.identity)
         try:
             self._state = self.perceiver.state_from_arrays(snapshot.state)
         except StateError as error:
             raise SnapshotError(f"{path}: {error}") from error
         self._probe_update = None  # the next image proposes the same again
-        self._T_odom_camera = None
+        self._whereabouts.part()
         self._newest_ns, self._state_ns = None, snapshot.stamp_ns
         self._patches_since_ns = None
         snapshot.restore(self.memory)
@@ -284,18 +284,12 @@ class Pipeline:
             self._state,
             self._probe_update,
             K=frame.camera.K,
-            T_now_before=self._camera_motion(frame),
+            T_now_before=self._whereabouts.camera_motion(frame),
         )
         # Probes born at detections that mean nothing would mean nothing either.
         self._probe_update = percept.update if self.trained else None
         self.probes_in_use = int(percept.probes.alive.sum())
         return percept
-
-    def _camera_motion(self, frame: Frame) -> Array | None:
-        """Return what moves points from the last camera to this one's, None if unknown."""
-        now = None if frame.T_odom_base is None else frame.T_odom_base @ frame.T_base_camera
-        before, self._T_odom_camera = self._T_odom_camera, now
-        return None if now is None or before is None else invert(now) @ before
 
     def _features(
         self,
@@ -310,12 +304,14 @@ class Pipeline:
             found = share_out(percept.keypoints, mask, self.config.max_features)
         return place_features(frame, found, motion, percept.place_descriptor)
 
-    def _sightings(self, frame: Frame, percept: PerceptArrays) -> list[Sighting]:
+    def _sightings(
+        self, frame: Frame, T_odom_base: Array, percept: PerceptArrays
+    ) -> list[Sighting]:
         found = percept.detections
         classes = self.loaded.model.config.classes
         return place_sightings(
             frame,
-            self._T_odom_base,
+            T_odom_base,
             labels=[classes[i] for i in found.class_index],
             scores=found.score,
             boxes=found.box,

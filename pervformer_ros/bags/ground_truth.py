@@ -19,16 +19,16 @@ from scipy.ndimage import find_objects
 
 from pervformer_ros.bags.intake import pose_of, stamp_of
 from pervformer_ros.bags.reader import BagError, BagReader, TopicNames
-from pervformer_ros.frame import NANOSECONDS, Fault, FaultLog
+from pervformer_ros.bags.timeline import JUMP_AHEAD_NS, JUMP_BACK_NS, Placed, Timeline
+from pervformer_ros.frame import Fault, FaultLog
 from pervformer_ros.geometry import Array
 
 INSTANCES = "/ground_truth/instance"
 OBJECTS = "/ground_truth/objects"
 EVENTS = "/ground_truth/events"
 MOTION_MASK = "/ground_truth/motion_mask"
-# What is true of an image has been recorded when messages this much younger have. Where they are
-# older by as much, time has gone back.
-SLACK_NS = NANOSECONDS // 2
+# What is true of an image has been recorded when messages this much younger have.
+SLACK_NS = JUMP_BACK_NS
 T = TypeVar("T")
 
 
@@ -100,7 +100,8 @@ class GroundTruth:
     """Reads the truth of a bag alongside its images. Use as a context manager.
 
     However long the bag, only what was recorded around the last image asked for is held. What is
-    no pose or no image of its encoding counts as not told, and is noted in `faults`.
+    no pose or no image of its encoding, or has a stamp far from those around it, counts as not
+    told, and is noted in `faults`.
 
     Raises:
         BagError: on opening, if the bag cannot be read.
@@ -116,8 +117,10 @@ class GroundTruth:
     def __enter__(self) -> "GroundTruth":
         self._bag.__enter__()
         self._messages = self._read()
+        self._timelines: dict[str, Timeline] = {}
         # By how often time went back before, and by stamp.
         self._waiting: dict[tuple[int, int], _Told] = {}
+        self._late: list[Any] = []  # events older than what was read: of before or after a jump
         self._read_to = self._asked_for = (0, 0)
         return self
 
@@ -132,17 +135,17 @@ class GroundTruth:
     @property
     def has_objects(self) -> bool:
         """Whether the bag says what every pixel shows."""
-        return {INSTANCES, OBJECTS} <= set(self._bag.types)
+        return all(map(self._bag.has_messages, (INSTANCES, OBJECTS)))
 
     @property
     def has_motion(self) -> bool:
         """Whether the bag says which pixels move."""
-        return self.has_objects or MOTION_MASK in self._bag.types
+        return self.has_objects or self._bag.has_messages(MOTION_MASK)
 
     @property
     def has_poses(self) -> bool:
         """Whether the bag says where the robot was."""
-        return self._poses in self._bag.types
+        return self._bag.has_messages(self._poses)
 
     def at(self, stamp_ns: int) -> TrueMoment | None:
         """Return what is true of the image with this stamp, or None if nothing was recorded.
@@ -151,17 +154,29 @@ class GroundTruth:
             stamp_ns: not before that of the call before, unless time went back in the recording.
         """
         epoch, last_ns = self._asked_for
-        asked = self._asked_for = epoch + (stamp_ns < last_ns), stamp_ns
-        while self._read_to <= (asked[0], stamp_ns + SLACK_NS):
-            if (message := next(self._messages, None)) is None:
-                break
-            self._file(*message)
+        if stamp_ns < last_ns:  # the truth may go back somewhat later, or not at all
+            self._read_on(epoch, self._read_to[1] + JUMP_AHEAD_NS)
+            epoch = min(epoch + 1, self._read_to[0])
+        asked = self._asked_for = epoch, stamp_ns
+        self._read_on(epoch, stamp_ns + SLACK_NS)
+        if self._read_to < (epoch, stamp_ns - JUMP_AHEAD_NS):
+            return None  # it is a stray, or the truth gets there later
         missed: list[Any] = []
         for past in sorted(key for key in self._waiting if key < asked):
             events = self._waiting.pop(past).events
             missed += events if past[0] == asked[0] else []
         told = self._waiting.pop(asked, _Told() if missed else None)
         return None if told is None else self._moment(stamp_ns, told, missed + told.events)
+
+    def _read_on(self, epoch: int, stamp_ns: int) -> None:
+        """Read until the truth is past a stamp, or has gone back in time, or for a while."""
+        if newest_ns := self._read_to[1]:
+            stamp_ns = min(stamp_ns, newest_ns + JUMP_AHEAD_NS)
+        while self._read_to <= (epoch, stamp_ns):
+            if (message := next(self._messages, None)) is None:
+                self._finish()
+                break
+            self._file(*message)
 
     def _read(self) -> Iterator[tuple[str, Any]]:
         topics = (INSTANCES, OBJECTS, EVENTS, MOTION_MASK, self._poses)
@@ -170,17 +185,32 @@ class GroundTruth:
                 yield topic, message
 
     def _file(self, topic: str, message: Any) -> None:
-        """Put a message to its image."""
-        stamp_ns = stamp_of(message.header)
+        """Put a message to its image, once it is known how often time went back before it."""
         epoch, newest_ns = self._read_to
-        if stamp_ns <= newest_ns - SLACK_NS:
-            epoch, newest_ns = epoch + 1, stamp_ns
-        self._read_to = epoch, max(newest_ns, stamp_ns)
-        told = self._waiting.setdefault((epoch, stamp_ns), _Told())
-        if topic == EVENTS:
-            told.events.append(message)
+        if topic != EVENTS:
+            timeline = self._timelines.setdefault(topic, Timeline(topic, self.faults, epoch))
+            self._place(topic, timeline.add(message))
+        elif stamp_of(message.header) <= newest_ns - SLACK_NS:
+            self._late.append(message)
         else:
-            told.by_topic[topic] = message
+            self._file_event(epoch, message)
+
+    def _place(self, topic: str, known: list[Placed]) -> None:
+        """Put messages to their images, and old events to the time that goes on."""
+        for epoch, stamp_ns, message in known:
+            self._read_to = max(self._read_to, (epoch, stamp_ns))
+            self._waiting.setdefault((epoch, stamp_ns), _Told()).by_topic[topic] = message
+        while known and self._late:
+            self._file_event(self._read_to[0], self._late.pop(0))
+
+    def _file_event(self, epoch: int, event: Any) -> None:
+        key = epoch, stamp_of(event.header)
+        self._waiting.setdefault(key, _Told()).events.append(event)
+
+    def _finish(self) -> None:
+        """Put what still waits to its image: there is no more."""
+        for topic, timeline in self._timelines.items():
+            self._place(topic, timeline.close())
 
     def _moment(self, stamp_ns: int, told: _Told, events: list[Any]) -> TrueMoment:
         pose, image, mask, objects = (

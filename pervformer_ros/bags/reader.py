@@ -16,8 +16,9 @@ from rosbags.interfaces import Connection
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
-from pervformer_ros.bags.intake import Intake, IntakeConfig, MessageBundle, pose_of, stamp_of
+from pervformer_ros.bags.intake import Intake, IntakeConfig, MessageBundle, pose_of
 from pervformer_ros.bags.salvage import missing_parts, salvage
+from pervformer_ros.bags.timeline import Placed, Timeline
 from pervformer_ros.frame import FaultLog, Frame, InputError
 from pervformer_ros.geometry import Array, Trajectory
 
@@ -62,8 +63,8 @@ class BagReader:
                 ...
 
     Raises:
-        BagError: on opening, if the bag is missing, damaged or lacks what is required, or if a
-            topic is of another type than its stream.
+        BagError: on opening, if the bag is missing, damaged or lacks what is required or a topic
+            that is not the usual one, or if a topic is of another type than its stream.
     """
 
     path: Path
@@ -78,6 +79,9 @@ class BagReader:
             self._streams = {f.name: self._find(f.name) for f in fields(self.topics)}
             for stream in self.required:
                 if not self._streams[stream]:
+                    raise BagError(self._missing(stream))
+            for stream in self._named():
+                if not self._has(stream):
                     raise BagError(self._missing(stream))
         except BagError:
             self._reader.close()
@@ -114,18 +118,22 @@ class BagReader:
 
     @property
     def has_depth(self) -> bool:
-        """Whether the bag has a depth stream."""
-        return bool(self._streams["depth"])
+        """Whether the bag has a depth stream that is not silent."""
+        return self._has("depth")
 
     @property
     def has_odometry(self) -> bool:
-        """Whether the bag has an odometry stream."""
-        return bool(self._streams["odometry"])
+        """Whether the bag has an odometry stream that is not silent."""
+        return self._has("odometry")
 
     @property
     def types(self) -> dict[str, str]:
         """The message type of every topic, such as "sensor_msgs/msg/Image"."""
         return {c.topic: c.msgtype for c in self._reader.connections}
+
+    def has_messages(self, topic: str) -> bool:
+        """Return whether a topic is there, and not only listed, as by `ros2 bag record -a`."""
+        return any(c.msgcount for c in self._reader.connections if c.topic == topic)
 
     def serialised(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
         """Yield (topic, time of recording in ns, CDR bytes) of these topics, in recorded order.
@@ -206,20 +214,36 @@ class BagReader:
             reasons.append(truncated)
         return BagError(f"{self.path} has no usable image. {'; '.join(reasons)}")
 
-    def ground_truth(self) -> Trajectory | None:
+    def ground_truth(self, jumps: int | None = None) -> Trajectory | None:
         """Return the true poses of base_link in map, or None if the bag has none.
 
-        Of a recording that breaks off, those before that place.
+        Of a recording that breaks off, those before that place. Where time goes back, those after.
+
+        Args:
+            jumps: stop before time goes back once more than so often.
         """
         poses: dict[int, Array] = {}
-        with suppress(BagError):
-            for _, _, message in self._read(self._streams["truth_odometry"]):
-                with suppress(ValueError):  # what is no pose is no truth
-                    poses.setdefault(stamp_of(message.header), pose_of(message.pose.pose))
+        # What is wrong with the truth is told by those who read it in step with the images.
+        timeline, epoch = Timeline(self.topics.truth_odometry, FaultLog()), 0
+        for placed in self._placed(timeline):
+            if jumps is not None and placed.epoch > jumps:
+                break
+            if placed.epoch != epoch:
+                epoch = placed.epoch
+                poses.clear()
+            with suppress(ValueError):  # what is no pose is no truth
+                poses.setdefault(placed.stamp_ns, pose_of(placed.message.pose.pose))
         if not poses:
             return None
         stamps = sorted(poses)
         return Trajectory(np.array(stamps), np.stack([poses[s] for s in stamps]))
+
+    def _placed(self, timeline: Timeline) -> Iterator[Placed]:
+        """Yield the true poses that are not of a time of their own."""
+        with suppress(BagError):
+            for _, _, message in self._read(self._streams["truth_odometry"]):
+                yield from timeline.add(message)
+        yield from timeline.close()
 
     def _prime(self, intake: Intake) -> None:
         """Give the intake what a latched publisher would: static transforms and the camera.
@@ -283,15 +307,21 @@ class BagReader:
                 )
         return chosen
 
+    def _has(self, stream: str) -> bool:
+        return any(c.msgcount for c in self._streams[stream])
+
+    def _named(self) -> list[str]:
+        """Return the streams whose topic is not the usual one: somebody has named it."""
+        usual = TopicNames()
+        names = (f.name for f in fields(usual))
+        return [name for name in names if getattr(self.topics, name) != getattr(usual, name)]
+
     def _missing(self, stream: str) -> str:
-        of_use = sorted(
-            c.topic
-            for c in self._reader.connections
-            if c.msgtype.split("/")[-1] in ("Image", "CompressedImage", "CameraInfo")
-        )
+        lack = "messages on" if self._streams[stream] else "topic"
+        of_use = sorted({c.topic for c in self._reader.connections if c.msgtype in TYPES[stream]})
         return (
-            f"{self.path} has no topic {getattr(self.topics, stream)} ({stream}); it has "
-            f"{', '.join(of_use) or 'no images at all'}: name the right one with an option"
+            f"{self.path} has no {lack} {getattr(self.topics, stream)} ({stream}); it has "
+            f"{', '.join(of_use) or 'none of its type'}: name the right one with an option"
         )
 
 

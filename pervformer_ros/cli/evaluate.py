@@ -98,6 +98,7 @@ def evaluate_drift(
     methods: Annotated[
         str, typer.Option(help="Of odometry,orb,orb_masked,pervformer_unmasked,pervformer,open3d.")
     ] = "",
+    modes: Annotated[str, typer.Option(help="fused, visual or both.")] = "fused,visual",
     masks: Annotated[str, typer.Option(help="model, or truth to see what masks can do.")] = "model",
     checkpoint: Annotated[str, typer.Option(help=CHECKPOINT_HELP)] = "",
     model: Annotated[Size, typer.Option(help=SIZE_HELP)] = Size.small,
@@ -117,7 +118,7 @@ def evaluate_drift(
 
     with clear_errors():
         check_folder(out)
-        compared = methods_of(methods)
+        compared = methods_of(methods, modes)
         config = PipelineConfig(checkpoint, model.value, "pervformer")
         Sight(compared, masks, config)  # what it refuses is told before anything is simulated
         driven = [Recording(path, path.name, None) for path in _recordings(recording)]
@@ -181,6 +182,8 @@ def speed(
     with clear_errors(ImportError), progress_bar("evaluate speed") as progress:
         check_folder(out)
         frames = tuple(int(word) for word in windows.split(","))
+        if min(frames) < 1:
+            raise ValueError(f"--windows are '{windows}': give numbers of frames from 1 on")
         plan = QUICK if quick else SpeedPlan(windows=frames, threads=threads, rounds=rounds)
         rows = measure_speed(plan, progress)
         path = write_table("speed", rows, out)

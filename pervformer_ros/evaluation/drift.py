@@ -12,6 +12,7 @@ from evo.core.filters import FilterException
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from pervformer_ros.files import write_whole
 from pervformer_ros.frame import NANOSECONDS
 from pervformer_ros.geometry import Array, Trajectory, quaternion
 
@@ -96,7 +97,7 @@ def write_tum(path: Path, poses: Trajectory) -> None:
         seconds, nanoseconds = divmod(stamp, NANOSECONDS)
         numbers = " ".join(f"{x:.6f}" for x in (*T[:3, 3], *quaternion(T)))
         lines.append(f"{seconds}.{nanoseconds:09d} {numbers}")
-    path.write_text("\n".join(lines) + "\n")
+    write_whole(path, ("\n".join(lines) + "\n").encode())
 
 
 def _pair(

@@ -47,6 +47,8 @@ def episode_bag(
 def parse_seeds(text: str) -> list[int]:
     """Return the seeds of "900000,900001" or of "900000:900003", whose end is not included.
 
+    Each is there once.
+
     Raises:
         ValueError: if the text is neither, or names no seed.
     """
@@ -57,7 +59,7 @@ def parse_seeds(text: str) -> list[int]:
         seeds = []
     if not seeds:
         raise ValueError(f"seeds are '{text}': give 900000,900001 or 900000:900003")
-    return seeds
+    return list(dict.fromkeys(seeds))
 
 
 def held_out(scenarios: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
@@ -74,5 +76,7 @@ def held_out(scenarios: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
         return []
     if trained_on := [seed for seed in seeds if seed < HELD_OUT]:
         raise ValueError(f"seeds {trained_on} may have been trained on: use {HELD_OUT} and up")
-    chosen = scenarios.split(",") if scenarios else [n for n in names() if n != STREAMING]
+    chosen = (
+        dict.fromkeys(scenarios.split(",")) if scenarios else [n for n in names() if n != STREAMING]
+    )
     return [(find(scenario).name, seed) for scenario in chosen for seed in seeds]

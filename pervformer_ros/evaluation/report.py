@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pervformer_ros.evaluation.drift import align, position_errors, write_tum
 from pervformer_ros.evaluation.replay import Replay
+from pervformer_ros.files import write_whole
 from pervformer_ros.frame import NANOSECONDS
 
 COLOURS = {"truth": "#222222", "odometry": "#d1495b", "slam": "#2878b5", "slam_online": "#8cc0de"}
@@ -36,12 +37,12 @@ def write_report(result: Replay, out: Path) -> dict[str, Any]:
     """Write everything into the folder `out` and return what report.json holds."""
     out.mkdir(parents=True, exist_ok=True)
     report = result.report()
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_whole(out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     for name in ("odometry", "slam", "slam_online"):
         poses = getattr(result, name)
         if poses is not None:
             write_tum(out / f"{name}.tum", poses)
-    (out / "report.html").write_text(_page(result, report), encoding="utf-8")
+    write_whole(out / "report.html", _page(result, report).encode())
     return report
 
 

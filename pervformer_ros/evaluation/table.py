@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
+from pervformer_ros.files import write_whole
+
 SCHEMA = 1
 
 Row = Mapping[str, str | int | float | bool | None]
@@ -25,7 +27,7 @@ def write_table(suite: str, rows: Sequence[Row], out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     path = out / "table.json"
     content = {"schema": SCHEMA, "suite": suite, "rows": [dict(row) for row in rows]}
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
     return path
 
 

@@ -14,9 +14,11 @@ from pervformer_ros.slam import se3
 # Takes a step of odometry, its path and its turn about base's z, and returns a better step.
 Correction: TypeAlias = Callable[[Array, float, float], Array]
 
-# Even over no distance two poses differ by the jitter of stamps and encoders.
+# However short the way, two poses differ by the jitter of stamps and encoders. Of wheels that stand
+# that is less: it counts by the way and the turn (metres, radians), up to this much of both.
 ROTATION_FLOOR = np.radians(0.1)
 TRANSLATION_FLOOR = 0.002
+STANDING_SHARE, UNDER_WAY = 0.1, 0.01
 # No vehicle this is for goes faster: such a step is a restart of odometry, not a motion.
 MAX_SPEED = 10.0
 MAX_TURN_RATE = 15.0
@@ -28,8 +30,9 @@ CONFIRMATION_TIME = 1.0
 # Doubt ends there: a slip is over sooner or later and leaves an offset. What contradicts odometry
 # the more the farther the robot drives is something that drives along and fills the view.
 MAX_DOUBT = 1.0
-# And wheels may have slipped so far in each second, for so many seconds, metres.
-SLIP = 0.05
+# And wheels may have slipped so far in each second, for so many seconds, metres; but no farther
+# than they turned, by this much for each radian.
+SLIP, SLIP_LEVER = 0.05, 0.3
 MAX_SLIP_SECONDS = 3.0
 # Harder than tyres hold (m/s^2), by more than stamps and encoders tremble (metres): wheels that
 # slip, and turn the robot by so much a metre.
@@ -202,7 +205,8 @@ class OdometryNoise:
         """
         doubt = min(seconds / CONFIRMATION_TIME, MAX_DOUBT)
         uncalibrated = OdometryNoise(self.translation, self.rotation, self.heading)
-        slip = se3.isotropic(0.0, SLIP * min(seconds, MAX_SLIP_SECONDS))
+        turned = way.path + SLIP_LEVER * way.turn
+        slip = se3.isotropic(0.0, min(SLIP * min(seconds, MAX_SLIP_SECONDS), turned))
         return self.of(way) * (1.0 + doubt) ** 2 + uncalibrated.of(way) * doubt**2 + slip
 
     def of_chained(self, way: Way) -> Array:
@@ -218,10 +222,12 @@ class OdometryNoise:
 
     def _covariance(self, path: float, turn: float) -> Array:
         scale, track, heading = self.level
-        tilt = ROTATION_FLOOR + self.rotation * turn + self.heading * path
-        yaw = ROTATION_FLOOR + track * self.rotation * turn + heading * self.heading * path
-        up = TRANSLATION_FLOOR + self.translation * path
-        plane = TRANSLATION_FLOOR + scale * self.translation * path
+        jitter = min(max((path + turn) / UNDER_WAY, STANDING_SHARE), 1.0)
+        least, shortest = jitter * ROTATION_FLOOR, jitter * TRANSLATION_FLOOR
+        tilt = least + self.rotation * turn + self.heading * path
+        yaw = least + track * self.rotation * turn + heading * self.heading * path
+        up = shortest + self.translation * path
+        plane = shortest + scale * self.translation * path
         return np.diag(np.square([tilt, tilt, yaw, plane, plane, up]))
 
 

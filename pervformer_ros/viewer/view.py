@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replay of a bag into rerun: into a window, or into a file for one elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import rerun as rr
 
@@ -36,27 +38,42 @@ def view(
         progress: called with (images read, images in all).
 
     Raises:
-        BagError: as `replay`.
-        ViewerError: if there is no screen, or the viewer does not start.
+        BagError: as `replay`; a file that was there stays.
+        ViewerError: if there is no screen, the viewer does not start or the file cannot be written.
     """
     config = replace(config, paths=config.paths or corridors_of_bag(bag))
     stream = rr.RecordingStream(f"{APPLICATION}: {bag.name}")
-    _connect(stream, save)
-    scene = Scene(stream, config.paths)
-    result = replay(bag, reader, config, progress=progress, hear=scene.hear)
-    scene.finish(result.slam)
-    stream.flush()
-    stream.disconnect()
+    with _window(stream) if save is None else _file(stream, save):
+        scene = Scene(stream, config.paths)
+        result = replay(bag, reader, config, progress=progress, hear=scene.hear)
+        scene.finish(result.slam)
+        stream.flush()
+        stream.disconnect()
     return result
 
 
-def _connect(stream: rr.RecordingStream, save: Path | None) -> None:
-    if save is not None:
-        save.parent.mkdir(parents=True, exist_ok=True)
-        stream.save(save, default_blueprint=layout())
-        return
+@contextmanager
+def _window(stream: rr.RecordingStream) -> Iterator[None]:
+    """Show what is written to a stream."""
     require_screen()
     try:
         stream.spawn(default_blueprint=layout())
     except (RuntimeError, OSError) as error:
         raise ViewerError(f"rerun's viewer does not start: {error}; give --save FILE.rrd") from None
+    yield
+
+
+@contextmanager
+def _file(stream: rr.RecordingStream, path: Path) -> Iterator[None]:
+    """Write a stream to a file, which takes its name when all is well."""
+    if path.is_dir():
+        raise ViewerError(f"{path} is a folder: give --save FILE.rrd")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+        partial = Path(scratch) / path.name
+        try:
+            stream.save(partial, default_blueprint=layout())
+        except RuntimeError as error:
+            raise ViewerError(f"{path} cannot be written: {error}") from error
+        yield
+        partial.replace(path)

@@ -164,6 +164,36 @@ def test_time_that_goes_back_is_counted_and_read_on(synthetic_bag):
     assert all(f.T_odom_base is not None and f.depth is not None for f in frames)
 
 
+def elsewhere(recorded):
+    """The same once more, but for the true way, which is another."""
+    messages, again = Messages(), []
+    for topic, stamp, message in recorded:
+        if topic == TRUTH:
+            T = np.eye(4)
+            T[0, 3] = 50.0 + (stamp - START_NS) / 1e9
+            message = messages.odometry(stamp + 10**6, T, parent="map")
+        again.append((topic, stamp + 10**9, message))
+    return recorded + again
+
+
+def test_where_time_goes_back_the_true_poses_are_those_after(synthetic_bag):
+    with BagReader(synthetic_bag(change=elsewhere, count=COUNT)) as bag:
+        after, before = bag.ground_truth(), bag.ground_truth(jumps=0)
+    assert (len(after), len(before)) == (COUNT, COUNT)
+    assert after.poses[:, 0, 3].min() >= 50.0
+    assert before.poses[:, 0, 3].max() < 1.0
+
+
+@pytest.mark.parametrize("second", [-START_NS // 10**9, -5, 100])
+def test_a_true_pose_of_a_time_of_its_own_is_left_out_and_no_jump(synthetic_bag, second):
+    def stray(recorded):
+        next(m for t, _, m in recorded[30:] if t == TRUTH).header.stamp.sec += second
+        return recorded
+
+    with BagReader(synthetic_bag(change=stray, count=COUNT)) as bag:
+        assert len(bag.ground_truth()) == COUNT - 1
+
+
 def test_images_whose_depth_is_still_to_come_at_the_end_are_read_without(synthetic_bag):
     def last(recorded):
         end = wall_shots(COUNT)[-2].stamp_ns
@@ -197,6 +227,23 @@ def test_a_transport_without_messages_gives_way_to_one_with(tmp_path):
         assert len(list(bag.frames())) == 3
 
 
+def test_a_topic_without_messages_is_not_waited_for(tmp_path):
+    messages, path = Messages(), tmp_path / "bag"
+    listed = {ODOMETRY: "nav_msgs/msg/Odometry", DEPTH: "sensor_msgs/msg/Image"}
+    with Rosbag2Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for topic, kind in listed.items():
+            writer.add_connection(topic, kind, typestore=messages.store)
+        write_all(
+            writer, messages, recording(messages, Recipe(count=3, depth=None, odometry=False))
+        )
+    with BagReader(path) as bag:
+        assert not bag.has_odometry
+        assert not bag.has_depth
+        assert bag.has_messages(TRUTH)
+        assert len(list(bag.frames())) == 3
+        assert not bag.faults.counts
+
+
 def test_every_publisher_of_a_ros_1_topic_is_heard(tmp_path):
     """A node that was started again is another connection of the same topic."""
     messages = Messages(ros1=True)
@@ -224,7 +271,7 @@ def test_a_missing_topic_is_named_with_those_there_are(synthetic_bag):
     bag = synthetic_bag(count=3)
     text = refusal(bag, topics=TopicNames(colour="/kinect/rgb"))
     assert "has no topic /kinect/rgb (colour)" in text
-    assert f"it has {INFO}, {COLOUR}, {DEPTH}: name the right one" in text
+    assert f"it has {COLOUR}, {DEPTH}: name the right one" in text
 
 
 @pytest.mark.parametrize(("topic", "stream"), [(COLOUR, "colour"), (INFO, "camera_info")])
@@ -235,7 +282,18 @@ def test_a_bag_without_images_or_camera_info_is_refused(synthetic_bag, topic, st
 
 def test_a_bag_with_neither_says_so(synthetic_bag):
     text = refusal(synthetic_bag(change=without(COLOUR, INFO, DEPTH), count=3))
-    assert "it has no images at all" in text
+    assert "it has none of its type" in text
+
+
+@pytest.mark.parametrize(
+    ("topics", "words"),
+    [
+        ({"odometry": "/wheels"}, f"no topic /wheels (odometry); it has {TRUTH}, {ODOMETRY}: name"),
+        ({"depth": "/far"}, f"no topic /far (depth); it has {COLOUR}, {DEPTH}: name"),
+    ],
+)
+def test_a_topic_that_somebody_names_must_be_there(synthetic_bag, topics, words):
+    assert words in refusal(synthetic_bag(count=3), topics=TopicNames(**topics))
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,64 @@ def test_without_odometry_the_memory_is_where_slam_says(monkeypatch):
     assert np.linalg.norm(places[-1][:3, 3]) > 0.1
 
 
+def told(line: Pipeline, monkeypatch) -> list[tuple]:
+    """Collect what a line tells its memory: whether depth was shown, and where the robot is."""
+    heard, update = [], line.memory.update
+
+    def note(frame, T_odom_base, sightings, T_map_odom):
+        heard.append((frame.depth is not None, T_odom_base))
+        return update(frame, T_odom_base, sightings, T_map_odom)
+
+    monkeypatch.setattr(line.memory, "update", note)
+    return heard
+
+
+def test_where_odometry_pauses_what_is_seen_tells_how_the_robot_goes_on(monkeypatch):
+    line = tiny()
+    heard = told(line, monkeypatch)
+    for i, frame in enumerate(FRAMES):
+        line.step(frame if i < 3 or i > 6 else replace(frame, T_odom_base=None))
+    assert all(shown for shown, _ in heard)
+    assert np.linalg.norm((FRAMES[6].T_odom_base - FRAMES[2].T_odom_base)[:3, 3]) > 0.05
+    for frame, (_, T_odom_base) in zip(FRAMES, heard, strict=True):
+        np.testing.assert_allclose(T_odom_base[:3, 3], frame.T_odom_base[:3, 3], atol=0.02)
+
+
+def test_who_does_not_know_where_he_is_places_and_misses_nothing(monkeypatch):
+    """Odometry pauses, and the images show nothing that could stand for it."""
+    line = tiny()
+    heard = told(line, monkeypatch)
+    for i, frame in enumerate(FRAMES):
+        dark = replace(frame, rgb=np.zeros_like(frame.rgb), T_odom_base=None)
+        line.step(dark if 2 < i < 5 else replace(frame, T_odom_base=None) if i == 5 else frame)
+    assert [shown for shown, _ in heard] == [True] * 3 + [False] * 3 + [True] * 2
+
+
+def test_a_pause_of_odometry_is_bridged_for_a_while_and_no_longer(monkeypatch):
+    line = tiny()
+    heard = told(line, monkeypatch)
+    line.step(FRAMES[0])
+    for i in range(1, 7):
+        stamp_ns = FRAMES[0].stamp_ns + i * NANOSECONDS
+        line.step(replace(FRAMES[0], stamp_ns=stamp_ns, T_odom_base=None))
+    assert [shown for shown, _ in heard] == [True] * 4 + [False] * 3
+
+
+def test_the_camera_is_not_believed_to_have_moved_when_it_is_another_one(monkeypatch):
+    line, motions = tiny(), []
+    perceive = line.perceiver.perceive
+
+    def note(*arguments, T_now_before, **rest):
+        motions.append(T_now_before)
+        return perceive(*arguments, T_now_before=T_now_before, **rest)
+
+    monkeypatch.setattr(line.perceiver, "perceive", note)
+    for i, frame in enumerate(FRAMES[:4]):
+        focal = CAMERA.fx * (1.0 if i < 2 else 1.2)
+        line.step(replace(frame, camera=replace(CAMERA, fx=focal, fy=focal)))
+    assert [motion is None for motion in motions] == [True, False, True, False]
+
+
 def test_the_state_never_grows():
     line = tiny()
     before = line.state_bytes
@@ -276,9 +334,25 @@ def test_a_snapshot_of_another_model_is_refused_and_nothing_changes(tmp_path, ch
     for frame in FRAMES[:3]:
         line.step(frame)
         undisturbed.step(frame)
-    with pytest.raises(SnapshotError, match="belongs to model 'random', not to 'tiny, untrained"):
+    with pytest.raises(
+        SnapshotError, match=r"belongs to model 'random \(\w+\)', not to 'tiny, untrained"
+    ):
         line.restore(tmp_path / "memory.zip")
     assert_same(line.step(FRAMES[3]), undisturbed.step(FRAMES[3]))
+
+
+def test_a_snapshot_of_other_weights_of_the_same_name_is_refused(tmp_path):
+    lines = []
+    for seed in (1, 2):
+        path = tmp_path / str(seed) / "best.safetensors"
+        path.parent.mkdir()
+        torch.manual_seed(seed)
+        save_model(path, create_model("tiny"), trained=True)
+        lines.append(Pipeline(PipelineConfig(checkpoint=str(path))))
+    lines[0].snapshot().write(tmp_path / "memory.zip")
+    lines[0].restore(tmp_path / "memory.zip")
+    with pytest.raises(SnapshotError, match=r"belongs to model 'best \("):
+        lines[1].restore(tmp_path / "memory.zip")
 
 
 def test_a_state_that_does_not_fit_the_model_is_refused_and_nothing_changes(tmp_path):

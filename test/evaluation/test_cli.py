@@ -79,6 +79,7 @@ def test_every_failure_is_one_line(bag, tmp_path):
     assert "cannot be opened as a bag" in failure(tmp_path / "empty", out)
     assert "has no topic /rgb (colour); it has" in failure(bag, out, "--colour-topic", "/rgb")
     assert "is of type" in failure(bag, out, "--odom-topic", "/camera/color/image_raw")
+    assert "no topic /wheels (odometry); it has" in failure(bag, out, "--odom-topic", "/wheels")
     assert "no checkpoint" in failure(bag, out, "--checkpoint", str(tmp_path / "no.safetensors"))
     broken = failure(bag, out, "--checkpoint", str(tmp_path / "weights.safetensors"))
     assert "broken or not a safetensors file" in broken
@@ -113,6 +114,15 @@ def test_a_name_that_looks_like_markup_is_printed_as_it_is(bag, tmp_path):
     assert f"report: {tmp_path}/[red]out/report.html" in result.output
     missing = tmp_path / "[" / "x]"
     assert f"{missing} does not exist" in failure(missing, tmp_path)
+
+
+def test_a_method_that_is_named_twice_is_compared_once(bag, tmp_path):
+    arguments = ["evaluate", "slam", "--out", str(tmp_path), "--scenarios", "none"]
+    arguments += ["--recording", str(bag), "--methods", "odometry,odometry", "--masks", "truth"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert [row.get("runs") for row in rows] == [None, 1, 1]
 
 
 def test_trecvit_is_imported_with_a_word_about_what_it_cannot_do(trecvit_fixture, tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pervformer_ros.bags.ground_truth import TrueChange, TrueThing
 from pervformer_ros.evaluation.memory.record import EventRecord
 from pervformer_ros.evaluation.memory.scoring import Happening, score_events, score_map
-from pervformer_ros.evaluation.memory.suite import evaluate_memory
+from pervformer_ros.evaluation.memory.suite import _story, evaluate_memory
 from pervformer_ros.memory import EventType
 
 SECOND = 1_000_000_000
@@ -137,6 +137,15 @@ def test_objects_are_right_where_class_and_place_are():
     score = score_map(places, labels, np.array([[0.1, 0], [5, 0.5]]), ["box", "box"])
     assert (score.remembered, score.true, score.right, score.duplicates) == (4, 2, 1, 1)
     assert score.position_m == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("told", "story"),
+    [([], False), ([happening()], True), ([happening(), happening(kind=EventType.MOVED)], False)],
+    ids=["nothing", "what appeared", "a move, too"],
+)
+def test_the_story_of_a_still_world_is_not_told_by_silence(told, story):
+    assert _story("static_loop", score_events(told, [happening()])) is story
 
 
 def test_the_command_judges_an_episode(tmp_path):

@@ -9,9 +9,11 @@ import pytest
 from synthetic import DEPTH, INFO, START_NS, TRUTH, wall_shots
 
 from pervformer_ros.bags.reader import BagError
+from pervformer_ros.evaluation.drift import write_tum
 from pervformer_ros.evaluation.pace import Pace
 from pervformer_ros.evaluation.replay import Replay
 from pervformer_ros.evaluation.report import number, write_report
+from pervformer_ros.evaluation.table import write_table
 from pervformer_ros.worker import LatestWorker
 
 COUNT = 45
@@ -155,6 +157,24 @@ def test_names_in_the_page_are_text_whatever_they_look_like(synthetic_bag, repla
     write_report(replayed(bag), tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "<title>&lt;b&gt;&amp; · pervformer replay</title>" in page
+
+
+def test_what_was_written_before_stays_where_writing_fails(result, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("the disk is full")
+
+    write_report(result, tmp_path)
+    write_table("slam", [], tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(Path, "replace", fail)
+    for again in (
+        lambda: write_report(result, tmp_path),
+        lambda: write_tum(tmp_path / "slam.tum", result.truth),
+        lambda: write_table("speed", [], tmp_path),
+    ):
+        with pytest.raises(OSError, match="the disk is full"):
+            again()
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 # Bags that lack something ------------------------------------------------------------------------

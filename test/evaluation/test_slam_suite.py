@@ -6,9 +6,22 @@ import json
 
 import numpy as np
 import pytest
-from synthetic import DEPTH, ODOMETRY, TF_STATIC
+from synthetic import (
+    CAMERA,
+    COLOUR,
+    DEPTH,
+    ODOMETRY,
+    PERIOD_NS,
+    START_NS,
+    TF_STATIC,
+    TRUTH,
+    Messages,
+    wall_frames,
+)
 
+from pervformer_ros.bags.ground_truth import MOTION_MASK
 from pervformer_ros.bags.reader import BagError
+from pervformer_ros.evaluation.slam import sight
 from pervformer_ros.evaluation.slam.carried import carried_off, found_again_s
 from pervformer_ros.evaluation.slam.closures import judge_closures
 from pervformer_ros.evaluation.slam.methods import METHODS, Method, methods_of
@@ -16,7 +29,7 @@ from pervformer_ros.evaluation.slam.runs import Recording, run_methods
 from pervformer_ros.evaluation.slam.sight import Sight
 from pervformer_ros.evaluation.slam.suite import evaluate_slam, shown, summarise
 from pervformer_ros.geometry import Trajectory, invert, make_transform
-from pervformer_ros.pipeline import PipelineConfig
+from pervformer_ros.pipeline import Pipeline, PipelineConfig
 from pervformer_ros.sim import simulate
 from pervformer_ros.slam import Edge, EdgeKind, PoseGraph, se3
 
@@ -28,8 +41,39 @@ def test_every_method_is_compared_fused_and_visual_only_where_both_make_sense():
     assert Method("open3d", True) not in methods
     assert {Method("orb", True), Method("orb", False)} <= set(methods)
     assert methods_of("orb") == [Method("orb", True), Method("orb", False)]
+    assert methods_of("orb,orb", "visual") == [Method("orb", False)]
+    assert methods_of("odometry,open3d", "fused") == [
+        Method("odometry", True),
+        Method("open3d", False),
+    ]
     with pytest.raises(ValueError, match="no method 'sift'"):
         methods_of("orb,sift")
+    with pytest.raises(ValueError, match="no mode 'both'"):
+        methods_of("orb", "both")
+
+
+def test_who_is_visual_only_is_told_no_odometry(monkeypatch):
+    """The network asks for the camera's own motion: it gets that of odometry, or what it sees."""
+    told = []
+
+    class Line:
+        trained = True
+
+        def __init__(self, config):
+            pass
+
+        def step(self, frame):
+            told.append(frame.T_odom_base is not None)
+            return tiny.step(frame)
+
+    tiny = Pipeline(PipelineConfig("untrained", "tiny", "pervformer"))
+    monkeypatch.setattr(sight, "Pipeline", Line)
+    frame = wall_frames(1)[0]
+    seen = Sight(methods_of("orb,pervformer"), "model").look(frame, None)
+    assert set(seen) == {m.kind for m in methods_of("orb,pervformer")}
+    assert sorted(told) == [False, True]
+    Sight(methods_of("orb"), "model").look(frame, None)
+    assert len(told) == 2, "ORB needs no network"
 
 
 def test_masks_of_a_model_that_was_never_trained_are_refused():
@@ -168,12 +212,84 @@ def test_a_run_gives_one_row_for_each_method_and_its_plots(table):
     assert runs[0]["ate_online_to_odometry"] == pytest.approx(1.0)
     assert {r["masks"] for r in runs} == {None, "truth"}
     assert json.loads((out / "table.json").read_text())["rows"] == rows
+    assert all(r["poses_compared"] == r["frames"] for r in runs)
     for name in ("drift", "paths"):
         assert (out / f"busy_aisle-5-{name}.png").stat().st_size > 10_000
 
 
-def drive(bag, methods, masks="truth"):
-    return run_methods(Recording(bag, "wall", None), methods_of(methods), masks)
+def drive(bag, methods, masks="truth", **how):
+    return run_methods(Recording(bag, "wall", None), methods_of(methods), masks, **how)
+
+
+def test_where_time_goes_back_all_begin_anew(synthetic_bag):
+    def twice(recorded):
+        return recorded + [(topic, stamp + 10**9, message) for topic, stamp, message in recorded]
+
+    laps = synthetic_bag(change=twice, count=9)
+    once, again = (drive(b, "odometry,orb,open3d").rows for b in (synthetic_bag(count=9), laps))
+    for key in ("frames", "poses_compared", "ate_rmse_m", "ate_online_rmse_m"):
+        assert [r[key] for r in again] == pytest.approx([r[key] for r in once], abs=1e-6), key
+    assert {r["faults"] for r in again} == {1}
+    (row,) = drive(laps, "odometry", seconds=0.2).rows
+    assert row["poses_compared"] == row["frames"] == 3
+
+
+def test_what_comes_as_much_later_is_not_of_the_first_seconds(synthetic_bag):
+    (row,) = drive(synthetic_bag(count=6), "odometry", seconds=3 * PERIOD_NS / 1e9).rows
+    assert row["frames"] == 3
+
+
+def with_masks(spoilt, encoding="mono8", late_ns=0):
+    """Add true masks, the first of them spoilt."""
+
+    def change(recorded):
+        messages, nothing = Messages(), np.zeros((CAMERA.height, CAMERA.width), np.uint8)
+        for number, stamp in enumerate([r[1] for r in recorded if r[0] == COLOUR]):
+            bad = number < spoilt
+            mask = messages.image(stamp + bad * late_ns, nothing, "mono8")
+            mask.encoding = encoding if bad else "mono8"
+            recorded.append((MOTION_MASK, stamp, mask))
+        return sorted(recorded, key=lambda r: r[1])
+
+    return change
+
+
+@pytest.mark.parametrize("wrong", [{"encoding": "8UC1"}, {"late_ns": 1000}])
+def test_true_masks_that_are_of_no_image_are_counted_or_refused(synthetic_bag, wrong):
+    rows = drive(synthetic_bag(change=with_masks(2, **wrong), count=3), "orb_masked").rows
+    assert rows[0]["faults"] >= 2
+    with pytest.raises(BagError, match="no true mask that is mono8 and has the stamp of an image"):
+        drive(synthetic_bag(change=with_masks(3, **wrong), count=3), "orb_masked")
+
+
+def of_another_clock(first=0):
+    """Stamp the true poses an hour later, from some image on."""
+
+    def change(recorded):
+        for topic, stamp, message in recorded:
+            if topic == TRUTH and stamp >= START_NS + first * PERIOD_NS:
+                message.header.stamp.sec += 3600
+        return recorded
+
+    return change
+
+
+def test_truth_of_another_clock_is_refused_with_both_times(synthetic_bag):
+    bag = synthetic_bag(change=of_another_clock(), count=6)
+    with pytest.raises(BagError, match=r"1700003600\.000 to .* s, images of 1700000000\.000 to"):
+        drive(bag, "odometry")
+
+
+def test_the_table_tells_how_many_poses_were_compared(synthetic_bag, monkeypatch, tmp_path):
+    def fail(*_):
+        raise OSError("no ink")
+
+    monkeypatch.setattr("pervformer_ros.evaluation.slam.suite.draw_drift", fail)
+    bag = Recording(synthetic_bag(change=of_another_clock(first=4), count=12), "wall", None)
+    with pytest.raises(OSError, match="no ink"):
+        evaluate_slam([bag], methods_of("odometry"), "truth", tmp_path)
+    row = json.loads((tmp_path / "table.json").read_text())["rows"][0]
+    assert (row["poses_compared"], row["frames"]) == (4, 12)
 
 
 def test_without_odometry_or_depth_what_needs_them_is_left_out(synthetic_bag):

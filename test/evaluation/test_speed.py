@@ -90,6 +90,13 @@ def test_a_missing_library_says_how_to_get_it(monkeypatch, tmp_path):
     assert "pip install -c constraints.txt transformers" in result.stderr
 
 
+def test_a_window_has_a_frame(tmp_path):
+    arguments = ["evaluate", "speed", "--windows", "8,0", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "--windows are '8,0': give numbers of frames from 1 on" in result.stderr
+
+
 # The table ---------------------------------------------------------------------------------------
 
 

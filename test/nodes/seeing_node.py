@@ -10,6 +10,7 @@ import numpy as np
 
 from pervformer_ros.evaluation.memory.percepts import TruthPercepts
 from pervformer_ros.frame import Frame
+from pervformer_ros.geometry import Array
 from pervformer_ros.memory import Sighting
 from pervformer_ros.model import PerceptArrays
 from pervformer_ros.nodes import perception
@@ -24,9 +25,11 @@ class SeeingPipeline(Pipeline):
     percepts = TruthPercepts(["pallet"] * (MOST_OBJECTS + 1), seed=0)
     trained = True
 
-    def _sightings(self, frame: Frame, percept: PerceptArrays) -> list[Sighting]:
+    def _sightings(
+        self, frame: Frame, T_odom_base: Array, percept: PerceptArrays
+    ) -> list[Sighting]:
         instances = frame.rgb[..., 0].astype(np.uint16)
-        return self.percepts.sightings(frame, self._T_odom_base, instances, [])
+        return self.percepts.sightings(frame, T_odom_base, instances, [])
 
 
 if __name__ == "__main__":

@@ -147,6 +147,22 @@ def test_a_robot_that_accelerates_does_not_slip(acceleration, seconds):
 
 
 def test_what_nobody_confirms_may_have_slipped():
-    confirmed, later = NOISE.of_unconfirmed(way(0.1), 0.0), NOISE.of_unconfirmed(way(0.1), 3.0)
-    np.testing.assert_allclose(confirmed, NOISE.of(way(0.1)))
+    confirmed, later = NOISE.of_unconfirmed(way(0.2), 0.0), NOISE.of_unconfirmed(way(0.2), 3.0)
+    np.testing.assert_allclose(confirmed, NOISE.of(way(0.2)))
     assert later[3, 3] > 0.15**2
+
+
+def test_wheels_slip_no_farther_than_they_turn():
+    standing = NOISE.of_unconfirmed(way(0.0), 3.0)
+    creeping = NOISE.of_unconfirmed(way(0.05), 3.0)
+    assert standing[3, 3] < 0.001**2
+    assert standing[0, 0] < np.radians(0.05) ** 2
+    assert 0.05**2 < creeping[3, 3] < 0.1**2
+    on_the_spot = NOISE.of_unconfirmed(way(0.0, turn=0.1), 3.0)
+    assert on_the_spot[3, 3] > 0.03**2
+
+
+def test_encoders_tremble_less_while_the_wheels_stand():
+    standing, driving = NOISE.of(way(0.0)), NOISE.of(way(0.01))
+    assert (np.diag(standing) < np.diag(driving) / 50).all()
+    assert (np.diag(standing) > 0).all()

@@ -166,6 +166,21 @@ def test_without_rerun_one_is_told_what_to_install(simulated, monkeypatch):
     assert "pip install -c constraints.txt rerun-sdk" in result.stderr
 
 
+def test_a_file_that_is_there_stays_until_there_is_a_new_one(tmp_path):
+    file = tmp_path / "good.rrd"
+    file.write_bytes(b"good")
+    result = view(tmp_path / "nowhere", "--save", str(file))
+    assert result.exit_code == 1
+    assert "does not exist" in result.stderr
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"good"]
+
+
+def test_a_folder_is_no_file_to_write(simulated, tmp_path):
+    result = view(simulated, "--save", str(tmp_path))
+    assert result.exit_code == 1
+    assert f"error: {tmp_path} is a folder: give --save FILE.rrd" in result.stderr
+
+
 def test_a_file_that_cannot_be_written_is_named(simulated, tmp_path):
     (tmp_path / "file").write_text("no folder")
     result = view(simulated, "--save", str(tmp_path / "file" / "out.rrd"))

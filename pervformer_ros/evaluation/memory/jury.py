@@ -36,7 +36,7 @@ class EventJury:
     @staticmethod
     def can_judge(bag: BagReader) -> bool:
         """Whether the bag tells which events took place, and where the robot was."""
-        return {EVENTS, bag.topics.truth_odometry} <= set(bag.types)
+        return EVENTS in bag.types and bag.has_messages(bag.topics.truth_odometry)
 
     def start_anew(self) -> None:
         """Forget what was told: time went back, and so did the pipeline."""

@@ -31,7 +31,8 @@ from pervformer_ros.memory import (
     ObjectState,
     WorkingMemory,
 )
-from pervformer_ros.pipeline import Pipeline, PipelineConfig
+from pervformer_ros.model import find_weights
+from pervformer_ros.pipeline import Pipeline, PipelineConfig, event_calibration
 from pervformer_ros.sim.episode import FRAME_RATE, TICKS_PER_FRAME, Episode, Sight, frames_apart
 from pervformer_ros.sim.scenario import find, names
 from pervformer_ros.sim.seeds import refuse_held_out
@@ -95,19 +96,22 @@ def evaluate_memory(
     every = frames_apart(rate)
     if not episodes:
         raise ValueError("there is nothing to live through: name scenarios")
+    config = config or PipelineConfig()
+    weights = find_weights(config.checkpoint, config.model) if MODEL in sources else None
+    used = event_calibration(weights)
     runs: list[MemoryRun] = []
     for scenario, seed in episodes:
         for source in sources:
             episode = Episode(scenario, seed, seconds)
             noise = SOURCES[source]
             if noise is None:
-                record = _model(episode, config or PipelineConfig(), pose, every, progress)
+                record = _model(episode, config, pose, every, progress)
             else:
                 record = _truth(episode, noise, pose, every, progress)
             runs.append(_run(source, episode, pose, record))
             write_table(SUITE, [r.row for r in runs], out)  # what is there is there
             told = sum((r.plain for r in runs if r.source == MODEL), EventScore())
-            write_confidences(told, out / "confidences.json")
+            write_confidences(told, used, out / "confidences.json")
             lines = [line for run in runs for line in _mistakes(run)]
             (out / "mistakes.txt").write_text("\n".join(lines) + "\n")
     rows = [r.row for r in runs] + [_sum(s, [r for r in runs if r.source == s]) for s in sources]
@@ -126,7 +130,9 @@ def development(scenarios: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
         ValueError: if there is no such scenario, or a seed is held out.
     """
     refuse_held_out(seeds)
-    chosen = scenarios.split(",") if scenarios else [n for n in names() if n != STREAMING]
+    chosen = (
+        dict.fromkeys(scenarios.split(",")) if scenarios else [n for n in names() if n != STREAMING]
+    )
     return [(find(scenario).name, seed) for scenario in chosen for seed in seeds]
 
 
@@ -326,8 +332,8 @@ def _figures(events: EventScore, plain: EventScore) -> dict[str, str | int | flo
 def _story(scenario: str, events: EventScore) -> bool | None:
     """Return whether what a scenario is about was told right, None where it has no one story."""
     if scenario == "static_loop":
-        told = [e.type for e in events.false]
-        return all(kind is EventType.APPEARED for kind in told)
+        nothing_else = all(e.type is EventType.APPEARED for e in events.false)
+        return bool(events.right) and nothing_else
     if scenario == "forklift_moves_pallet":
         moves = [p for p in events.right if p[1].type is EventType.MOVED and _is_pallet(p[1])]
         return len(moves) == 1 and _exactly(*moves[0])

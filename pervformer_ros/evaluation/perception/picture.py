@@ -61,11 +61,13 @@ def draw_pair(
 
 
 def write_sheet(pictures: Sequence[Picture], path: Path) -> None:
-    """Write pictures as one, in rows.
+    """Write pictures as one, in rows; nothing where there is none.
 
     Raises:
         OSError: if it cannot be written.
     """
+    if not pictures:
+        return
     height = max(p.shape[0] for p in pictures)
     width = max(p.shape[1] for p in pictures)
     padded = [

@@ -44,7 +44,7 @@ class Bag:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """What one variant gave on one bag.
+    """What one variant gave on one bag, or on what comes after time went back in it.
 
     truncated: why there is no more of it, None where it was read to its end.
     faults: how often something was wrong with what it holds.
@@ -58,11 +58,19 @@ class Run:
     truncated: str | None = None
     faults: int = 0
 
+    def start_anew(self) -> None:
+        """Forget what is to be judged: time went back, and so did the pipeline."""
+        self.records.clear()
+        self.pictures.clear()
+        self.matching = MatchingBench()
+
 
 def watch(
     pipeline: Pipeline, bag: Bag, baselines: bool, progress: Callable[[], None] = lambda: None
 ) -> Run:
     """Run a pipeline along a bag, or as far as that can be read, and return what is to be judged.
+
+    Where time goes back in it, what comes after is.
 
     Args:
         pipeline: fresh or not; it is reset.
@@ -76,11 +84,14 @@ def watch(
     pipeline.reset()
     run, places, orb = Run(bag), PlaceBench(), OrbExtractor(MAX_FEATURES)
     by_homography = HomographyMotion() if baselines else None
-    with BagReader(bag.path) as reader, GroundTruth(bag.path) as truth:
+    with BagReader(bag.path) as reader, GroundTruth(bag.path, faults=reader.faults) as truth:
         every = max(1, _images_in(bag, reader) // PICTURES)
         steps = _steps(pipeline, reader, truth, bag.seconds, run)
         with Observer(pipeline) as observer:
             for index, (frame, output, moment) in enumerate(steps):
+                if run.records and frame.stamp_ns < run.records[-1].stamp_ns:
+                    run.start_anew()
+                    places, by_homography = PlaceBench(), HomographyMotion() if baselines else None
                 others = {HOMOGRAPHY: by_homography(frame.rgb)} if by_homography else {}
                 record = observer.record(frame, output, moment, others)
                 run.records.append(record)
@@ -119,10 +130,12 @@ def _images_in(bag: Bag, reader: BagReader) -> int:
 def _steps(
     pipeline: Pipeline, reader: BagReader, truth: GroundTruth, seconds: float | None, run: Run
 ) -> Iterator[tuple[Frame, PipelineOutput, TrueMoment | None]]:
-    first_ns = None
+    first_ns = last_ns = None
     try:
         for frame in reader.frames():
-            first_ns = frame.stamp_ns if first_ns is None else first_ns
+            if first_ns is None or last_ns is None or frame.stamp_ns < last_ns:
+                first_ns = frame.stamp_ns
+            last_ns = frame.stamp_ns
             if seconds is not None and frame.stamp_ns - first_ns >= seconds * NANOSECONDS:
                 return
             yield frame, pipeline.step(frame), truth.at(frame.stamp_ns)

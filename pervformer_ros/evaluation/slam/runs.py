@@ -6,22 +6,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pervformer_ros.bags.ground_truth import GroundTruth
 from pervformer_ros.bags.reader import BagError, BagReader
-from pervformer_ros.evaluation.drift import measure_drift
+from pervformer_ros.evaluation.drift import measure_drift, poses_at
 from pervformer_ros.evaluation.slam.carried import carried_off, found_again_s, sees
 from pervformer_ros.evaluation.slam.closures import judge_closures
 from pervformer_ros.evaluation.slam.methods import Method
 from pervformer_ros.evaluation.slam.sight import Sight
 from pervformer_ros.evaluation.table import Row
 from pervformer_ros.features import FeatureSet
-from pervformer_ros.frame import NANOSECONDS, Frame
+from pervformer_ros.frame import NANOSECONDS, Fault, Frame, InputError
 from pervformer_ros.geometry import Array, Trajectory
 from pervformer_ros.pipeline import PipelineConfig
 from pervformer_ros.slam import SlamBackend, TrackingState
+
+if TYPE_CHECKING:
+    from pervformer_ros.evaluation.slam.open3d_odometry import Open3dOdometry
 
 # Of so many parts of a run the first and the last are compared: 5 minutes of half an hour's.
 PARTS = 6
@@ -59,6 +63,30 @@ class Run:
         self.lost += update.state is TrackingState.LOST
 
 
+@dataclass(slots=True, eq=False)
+class _Drive:
+    """What all methods have of a recording, or of what comes after time went back in it.
+
+    stamps_ns: of the images taken. seeing: of those whose camera was uncovered.
+    told: of how many of them the truth says what moves.
+    """
+
+    runs: list[Run]
+    baseline: "Open3dOdometry | None"
+    stamps_ns: list[int] = field(default_factory=list)
+    seeing: list[int] = field(default_factory=list)
+    odometry: list[tuple[int, Array]] = field(default_factory=list)
+    told: int = 0
+
+    def note(self, frame: Frame) -> None:
+        """Keep what drift is judged by of a frame that was taken."""
+        self.stamps_ns.append(frame.stamp_ns)
+        if frame.T_odom_base is not None:
+            self.odometry.append((frame.stamp_ns, frame.T_odom_base))
+        if sees(frame):
+            self.seeing.append(frame.stamp_ns)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """What became of a recording: one run and one row for each method.
@@ -84,7 +112,8 @@ def run_methods(
 ) -> Outcome:
     """Drive all methods along a recording, or those for which it has what they need.
 
-    Where it breaks off, they have been driven up to there.
+    Where it breaks off, they have been driven up to there. Where time goes back in it, they begin
+    anew, and what comes after is judged.
 
     Args:
         recording: with the true poses.
@@ -96,56 +125,64 @@ def run_methods(
         progress: called with (images done, images in all).
 
     Raises:
-        BagError: if the bag cannot be read, has no usable image or no true poses.
+        BagError: if the bag cannot be read, has no usable image, no true poses of the same time
+            or no true mask of any image where one is to be used.
         ValueError: see Sight; or if the masks are to be the truth's, and the bag tells none.
     """
     sight = Sight(methods, masks, config)
-    odometry: list[tuple[int, Array]] = []
-    seeing: list[int] = []
-    last_ns, truncated, baseline = None, None, None
-    with BagReader(recording.path) as bag, GroundTruth(recording.path) as truth:
-        if masks == "truth" and any(m.is_masked for m in methods) and not truth.has_motion:
-            raise ValueError(f"{recording.path} does not tell what moves: use --masks model")
+    truncated, jumps = None, 0
+    with (
+        BagReader(recording.path) as bag,
+        GroundTruth(recording.path, faults=bag.faults) as truth,
+    ):
         driven = [method for method in methods if _has_what_it_needs(bag, method)]
-        runs = [Run(m, SlamBackend() if m.uses_back_end else None) for m in driven]
-        if any(method.name == "open3d" for method in driven):
-            from pervformer_ros.evaluation.slam.open3d_odometry import Open3dOdometry
-
-            baseline = Open3dOdometry()
+        needs_masks = masks == "truth" and any(method.is_masked for method in driven)
+        if needs_masks and not truth.has_motion:
+            raise ValueError(f"{recording.path} does not tell what moves: use --masks model")
+        drive = _begin(driven)
         needs_features = any(method.uses_back_end for method in driven)
         try:
-            for done, frame in _cut(bag, seconds):
+            for done, frame, went_back in _cut(bag, seconds):
                 progress(done, bag.image_count)
+                if went_back:
+                    drive, jumps = _begin(driven), jumps + 1
                 if (done - 1) % every:
                     continue
-                last_ns = frame.stamp_ns
-                if frame.T_odom_base is not None:
-                    odometry.append((frame.stamp_ns, frame.T_odom_base))
-                if sees(frame):
-                    seeing.append(frame.stamp_ns)
                 if needs_features:
                     moment = truth.at(frame.stamp_ns)
-                    seen = sight.look(frame, None if moment is None else moment.moving)
-                    for run in runs:
-                        if run.backend is not None:
-                            key = run.method.is_learned, run.method.is_masked
-                            run.step(frame, seen[key])
-                if baseline is not None:
-                    baseline.step(frame)
+                    moving = None if moment is None else moment.moving
+                    drive.told += moving is not None
+                    if needs_masks and moving is None:
+                        bag.faults.add(Fault.INVALID_TRUTH, f"no true mask of {frame.stamp_ns}")
+                    seen = sight.look(frame, moving)
+                    try:
+                        for run in drive.runs:
+                            if run.backend is not None:
+                                key = run.method.kind
+                                run.step(frame, seen[key])
+                    except InputError as error:
+                        bag.faults.add(error.fault, str(error))
+                        continue
+                if drive.baseline is not None:
+                    drive.baseline.step(frame)
+                drive.note(frame)
         except BagError as error:
             truncated = str(error)
-        true_poses = bag.ground_truth()
-    if last_ns is None:
+        true_poses = bag.ground_truth(None if seconds is None else jumps)
+    if not drive.stamps_ns:
         raise bag.no_usable_image(truncated)
-    if true_poses is None:
-        raise BagError(f"{recording.path} has no true poses: drift cannot be told")
-    there = true_poses.stamps_ns <= last_ns
-    true_poses = Trajectory(true_poses.stamps_ns[there], true_poses.poses[there])
+    if needs_masks and not drive.told:
+        raise BagError(
+            f"{recording.path} has no true mask that is mono8 and has the stamp of an image: "
+            "use --masks model"
+        )
+    true_poses = _of_these_images(true_poses, drive.stamps_ns, recording.path)
+    runs, odometry, seeing = drive.runs, drive.odometry, drive.seeing
     for run in runs:
         if run.backend is not None:
             run.online, run.final = run.backend.online_trajectory(), run.backend.trajectory()
-        elif run.method.name == "open3d" and baseline is not None:
-            run.online = run.final = baseline.trajectory()
+        elif run.method.name == "open3d" and drive.baseline is not None:
+            run.online = run.final = drive.baseline.trajectory()
         else:
             run.online = run.final = _trajectory(odometry)
     of_odometry = measure_drift(true_poses, _trajectory(odometry)).ate_rmse_m
@@ -155,6 +192,35 @@ def run_methods(
     return Outcome(recording, true_poses, runs, rows, truncated)
 
 
+def _begin(methods: Sequence[Method]) -> _Drive:
+    """Return methods that have seen nothing yet."""
+    baseline = None
+    if any(method.name == "open3d" for method in methods):
+        from pervformer_ros.evaluation.slam.open3d_odometry import Open3dOdometry
+
+        baseline = Open3dOdometry()
+    return _Drive([Run(m, SlamBackend() if m.uses_back_end else None) for m in methods], baseline)
+
+
+def _of_these_images(truth: Trajectory | None, stamps_ns: list[int], bag: Path) -> Trajectory:
+    """Return the true poses up to the last image.
+
+    Raises:
+        BagError: if there are none, or none of the time of the images.
+    """
+    if truth is None:
+        raise BagError(f"{bag} has no true poses: drift cannot be told")
+    first, last = stamps_ns[0], stamps_ns[-1]
+    if truth.stamps_ns[-1] < first or truth.stamps_ns[0] > last:
+        poses, images = (
+            f"{start / NANOSECONDS:.3f} to {end / NANOSECONDS:.3f} s"
+            for start, end in ((truth.stamps_ns[0], truth.stamps_ns[-1]), (first, last))
+        )
+        raise BagError(f"{bag} has true poses of {poses}, images of {images}: use one clock")
+    there = truth.stamps_ns <= last
+    return Trajectory(truth.stamps_ns[there], truth.poses[there])
+
+
 def _has_what_it_needs(bag: BagReader, method: Method) -> bool:
     """Return whether a method can be driven; without odometry, fused is visual only."""
     if method.name == "open3d":
@@ -162,14 +228,19 @@ def _has_what_it_needs(bag: BagReader, method: Method) -> bool:
     return bag.has_odometry or not method.odometry
 
 
-def _cut(bag: BagReader, seconds: float | None) -> Iterator[tuple[int, Frame]]:
-    """Yield the frames of a bag with their number, from 1, or those of its first seconds."""
-    first_ns = None
+def _cut(bag: BagReader, seconds: float | None) -> Iterator[tuple[int, Frame, bool]]:
+    """Yield the frames of a bag, or of its first seconds.
+
+    Each comes with its number, from 1, and whether time went back before it.
+    """
+    first_ns = last_ns = None
     for number, frame in enumerate(bag.frames(), 1):
-        first_ns = frame.stamp_ns if first_ns is None else first_ns
-        if seconds is not None and frame.stamp_ns - first_ns > seconds * NANOSECONDS:
+        went_back = last_ns is not None and frame.stamp_ns < last_ns
+        first_ns = frame.stamp_ns if first_ns is None or went_back else first_ns
+        last_ns = frame.stamp_ns
+        if seconds is not None and frame.stamp_ns - first_ns >= seconds * NANOSECONDS:
             return
-        yield number, frame
+        yield number, frame, went_back
 
 
 def _row(
@@ -197,6 +268,7 @@ def _row(
         "rpe_rot_deg_per_m": final.rpe_rot_deg_per_m,
         "rpe_online_trans_m_per_m": online.rpe_trans_m_per_m,
         "frames": len(run.online),
+        "poses_compared": sum(T is not None for T in poses_at(truth, run.online.stamps_ns)),
     }
     if run.backend is not None:
         closures = judge_closures(run.backend.graph(), truth)

@@ -3,6 +3,7 @@
 """What each method sees of a frame: one look, shared by all of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ from pervformer_ros.pipeline import Pipeline, PipelineConfig
 class Sight:
     """Looks at the frames of one recording, in order, for several methods.
 
-    The network runs only if some method needs it.
+    The network runs only if some method needs it, and by itself for those that know no odometry:
+    for what moves it asks how the camera moved.
     """
 
     def __init__(self, methods: Sequence[Method], masks: str, config: PipelineConfig | None = None):
@@ -42,11 +44,14 @@ class Sight:
         self.config = config or PipelineConfig()
         self._masks = masks
         self._orb = OrbExtractor(self.config.max_features)
-        self._kinds = {(m.is_learned, m.is_masked) for m in methods if m.uses_back_end}
-        self._line: Pipeline | None = None
-        if any(learned or (masked and masks == "model") for learned, masked in self._kinds):
-            self._line = Pipeline(self.config)
-            if not self._line.trained:
+        self._kinds = {m.kind for m in methods if m.uses_back_end}
+        self._lines = {
+            odometry: Pipeline(self.config)
+            for learned, masked, odometry in sorted(self._kinds)
+            if learned or (masked and masks == "model")
+        }
+        for line in self._lines.values():
+            if not line.trained:
                 raise ValueError(
                     "the model was never trained, so it has no features or masks to speak of: name "
                     "weights by --checkpoint, or ask for --methods odometry,orb,orb_masked "
@@ -55,20 +60,26 @@ class Sight:
 
     def look(
         self, frame: Frame, moving: NDArray[np.bool_] | None
-    ) -> dict[tuple[bool, bool], FeatureSet]:
-        """Return the features of a frame by (learned, masked), as far as methods need them.
+    ) -> dict[tuple[bool, bool, bool], FeatureSet]:
+        """Return the features of a frame by `Method.kind`, as far as methods need them.
 
         Args:
             frame: the next one.
             moving: (H, W) what truly moves in it, None where the recording does not tell.
         """
         nothing = np.zeros(frame.rgb.shape[:2], np.float32)
-        motion = nothing if moving is None else moving.astype(np.float32)
-        percept = None if self._line is None else self._line.step(frame).percept
-        if percept is not None and self._masks == "model":
-            motion = percept.motion_probability
+        true = nothing if moving is None else moving.astype(np.float32)
+        unaware = replace(frame, T_odom_base=None)
+        percepts = {
+            odometry: line.step(frame if odometry else unaware).percept
+            for odometry, line in self._lines.items()
+        }
         seen = {}
-        for learned, masked in self._kinds:
+        for learned, masked, odometry in self._kinds:
+            percept = percepts.get(odometry)
+            motion = true
+            if percept is not None and self._masks == "model":
+                motion = percept.motion_probability
             widened = widen(motion if masked else nothing, self.config.mask_margin_px)
             mask = static_mask(widened, self.config.motion_threshold) if masked else None
             if learned and percept is not None:
@@ -77,5 +88,5 @@ class Sight:
                 features = place_features(frame, shared, widened, place)
             else:
                 features = place_features(frame, self._orb(frame.rgb, mask), widened)
-            seen[learned, masked] = features
+            seen[learned, masked, odometry] = features
         return seen

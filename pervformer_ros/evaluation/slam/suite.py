@@ -31,7 +31,7 @@ FIGURES = (
     "found_again_s",
 )
 # Of these the least is the worst.
-MORE_IS_BETTER = ("loop_recall",)
+MORE_IS_BETTER = ("loop_recall", "poses_compared")
 
 
 def evaluate_slam(
@@ -57,7 +57,8 @@ def evaluate_slam(
         progress: called with (images done, images in all) of each recording in turn.
 
     Raises:
-        BagError: if a recording cannot be read or has no true poses.
+        BagError: if a recording cannot be read or has no true poses of its time; the table is of
+            those before it.
         ValueError: if there is no recording, or see Sight.
     """
     if not recordings:
@@ -67,9 +68,9 @@ def evaluate_slam(
     for recording in recordings:
         outcome = run_methods(recording, methods, masks, config, seconds, every, progress)
         rows += outcome.rows
+        write_table(SUITE, [*rows, *summarise(rows)], out)
         draw_drift(outcome, out / f"{_name(recording)}-drift.png")
         draw_paths(outcome, out / f"{_name(recording)}-paths.png")
-        write_table(SUITE, [*rows, *summarise(rows)], out)
     return [*rows, *summarise(rows)]
 
 
