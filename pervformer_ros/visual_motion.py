@@ -15,14 +15,16 @@ from pervformer_ros.frame import Frame
 from pervformer_ros.geometry import Array
 
 CORNERS, QUALITY, SPACING_PIXELS = 400, 0.01, 6.0
+# Wider images are made smaller by a whole number, pixels.
+USUAL_WIDTH = 640
 WINDOW = (21, 21)
 LEVELS = 3
 # Followed back, a corner must come out this near to where it began, pixels.
 FORTH_AND_BACK = 1.0
 # So many corners, and so large a part of those followed, agree on how the camera moved, to so many
-# pixels of an image of this width.
+# pixels of an image of the usual width.
 LEAST_AGREE, LEAST_SHARE = 20, 0.35
-MISFIT_PIXELS, MISFIT_WIDTH = 1.5, 640
+MISFIT_PIXELS = 1.5
 ITERATIONS = 200
 
 
@@ -38,17 +40,33 @@ def visual_motion(
         now: this one, of the same camera.
         still: (H, W) uint8, 0 where something moves in the last frame; None = nothing does.
     """
-    first, second = (cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY) for frame in (before, now))
+    first, second = _grey(before), _grey(now)
+    scale = np.array([now.camera.width, now.camera.height]) / first.shape[::-1]
+    if still is not None:
+        still = cv2.resize(still, first.shape[::-1], interpolation=cv2.INTER_NEAREST)
     corners = cv2.goodFeaturesToTrack(first, CORNERS, QUALITY, SPACING_PIXELS, mask=still)
     if corners is None:
         return None
-    points = lift(corners.reshape(-1, 2), before.depth, before.camera)
+    points = lift(_enlarged(corners.reshape(-1, 2), scale), before.depth, before.camera)
     known = np.isfinite(points).all(axis=1)
     corners, points = corners[known], points[known]
     if len(corners) < LEAST_AGREE:
         return None
-    pixels, followed = _follow(first, second, corners)
-    return _pose(points[followed].astype(float), now.camera.undistort(pixels[followed]), now)
+    there, followed = _follow(first, second, corners)
+    pixels = now.camera.undistort(_enlarged(there[followed], scale))
+    return _pose(points[followed].astype(float), pixels, now)
+
+
+def _grey(frame: Frame) -> NDArray[np.uint8]:
+    grey = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY)
+    shrink = max(1, frame.camera.width // USUAL_WIDTH)
+    size = frame.camera.width // shrink, frame.camera.height // shrink
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _enlarged(uv: NDArray[np.float32], scale: Array) -> NDArray[np.float32]:
+    """Return where pixels (K, 2) of the smaller image are in one that is so many times as large."""
+    return np.asarray((uv + 0.5) * scale - 0.5, np.float32)
 
 
 def _follow(
@@ -72,7 +90,7 @@ def _pose(points: Array, pixels: Array, frame: Frame) -> Array | None:
         K,
         None,
         iterationsCount=ITERATIONS,
-        reprojectionError=MISFIT_PIXELS * frame.camera.width / MISFIT_WIDTH,
+        reprojectionError=MISFIT_PIXELS * frame.camera.width / USUAL_WIDTH,
         confidence=0.999,
         flags=cv2.SOLVEPNP_P3P,
     )

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the camera moved is read off what stands still."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -50,6 +52,21 @@ def test_what_stands_still_tells_how_the_camera_moved(x, y):
     assert T is not None
     np.testing.assert_allclose(T[:3, 3], (-x, -y, 0), atol=0.01)
     np.testing.assert_allclose(T[:3, :3], np.eye(3), atol=0.004)
+
+
+def larger(frame: Frame, times: int) -> Frame:
+    """Return what a camera of so many times as many pixels sees."""
+    rgb, depth = (x.repeat(times, 0).repeat(times, 1) for x in (frame.rgb, frame.depth))
+    camera = CAMERA.scaled(CAMERA.width * times, CAMERA.height * times)
+    return replace(frame, rgb=rgb, depth=depth, camera=camera)
+
+
+def test_large_images_tell_the_same():
+    still = np.full((5 * CAMERA.height, 5 * CAMERA.width), 255, np.uint8)
+    before, now = (larger(frame_at(x, 0), 5) for x in (0.0, 0.1))
+    T = visual_motion(before, now, still)
+    assert T is not None
+    np.testing.assert_allclose(T[:3, 3], (-0.1, 0, 0), atol=0.015)
 
 
 def test_what_moves_is_left_out():
