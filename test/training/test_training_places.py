@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from pervformer_ros.model import create_model, load_model, save_model
-from pervformer_ros.sim.shards import make_shards, plan
 from pervformer_ros.training import places
 from pervformer_ros.training.places import Tour, learn, look, place_loss
 from pervformer_ros.training.recording import Recording
@@ -98,10 +97,12 @@ def test_places_of_one_hall_alone_teach_nothing(recordings: list[Recording]) -> 
 
 
 def test_the_command_changes_the_head_for_places_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tours = tmp_path / "tours"
-    make_shards(plan(["static_loop"], [4, 5], 0.4, every=5), tours)
+    tours.mkdir()
+    for seed, path in enumerate(sorted(shards.glob("*.npz")), 4):  # as if of two halls
+        np.savez(tours / path.name, **{**np.load(path), "seed": np.int64(seed)})
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     save_model(first, create_model("tiny"), trained=True, card={"seeds": "0 to 1"})
     arguments = [str(tours), "--init", str(first), "--out", str(second), "--steps", "2"]
