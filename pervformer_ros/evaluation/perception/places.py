@@ -109,5 +109,5 @@ def draw_precision_recall(curves: Mapping[str, Sequence[Query]], path: Path) -> 
         axes.plot(recall, precision, lw=1.5, label=name)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, loc="lower left")
+    figure.legend(frameon=False, loc="outside lower center")
     figure.savefig(path, dpi=120)

@@ -82,7 +82,7 @@ def evaluate_model(
                 write_table(SUITE, found, out)
         queries = [query for run in runs for query in run.queries]
         if any(query.revisit for query in queries):
-            curves[f"{variant.name} ({checkpoint})"] = queries
+            curves[f"{variant.name} ({'/'.join(Path(checkpoint).parts[-2:])})"] = queries
         sheet = [picture for run in runs for picture in run.pictures]
         write_sheet(sheet, out / f"sheet_{number}_{variant.name}.jpg")
     if curves:
