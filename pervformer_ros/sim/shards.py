@@ -59,7 +59,8 @@ class ShardPlan:
     @property
     def file_name(self) -> str:
         """Name of the file within its folder."""
-        return f"{self.scenario}-{self.seed:06d}-{self.seconds:g}s.npz"
+        step = "" if self.every == _usual_step(self.seed) else f"-every{self.every}"
+        return f"{self.scenario}-{self.seed:06d}-{self.seconds:g}s{step}.npz"
 
     @property
     def span(self) -> float:
@@ -91,10 +92,14 @@ def plan(
     if every is not None and every < 1:
         raise ValueError(f"every is {every}: give 1 for all frames, 5 for three a second")
     return [
-        ShardPlan(scenario, seed, seconds, every or 1 + seed % 2)
+        ShardPlan(scenario, seed, seconds, every or _usual_step(seed))
         for seed in seeds
         for scenario in scenarios
     ]
+
+
+def _usual_step(seed: int) -> int:
+    return 1 + seed % 2
 
 
 def make_shards(

@@ -47,6 +47,8 @@ def test_what_exists_is_not_made_again(one_worker):
 def test_a_tour_takes_every_so_many_th_frame():
     (tour,) = plan(["static_loop"], [7], 30.0, every=5)
     assert (tour.every, tour.span) == (5, 150.0)
+    (part,) = plan(["static_loop"], [7], 30.0)
+    assert part.file_name != tour.file_name, "one would be taken for the other"
     assert [p.every for p in plan(["static_loop"], [6, 7], 30.0)] == [1, 2]
     with pytest.raises(ValueError, match="every is 0"):
         plan(["static_loop"], [6], 30.0, every=0)
