@@ -1,10 +1,20 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are either the old one or the new one, never half."""
+"""Files that are either the old one or the new one, never half; and which one a file is."""
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pervformer_ros.features import lift
 from pervformer_ros.frame import Frame
 from pervformer_ros.geometry import Array
+from pervformer_ros.pnp import as_transform, pose_by_pixels
 
 CORNERS, QUALITY, SPACING_PIXELS = 400, 0.01, 6.0
 # Wider images are made smaller by a whole number, pixels.
@@ -25,7 +26,6 @@ FORTH_AND_BACK = 1.0
 # pixels of an image of the usual width.
 LEAST_AGREE, LEAST_SHARE = 20, 0.35
 MISFIT_PIXELS = 1.5
-ITERATIONS = 200
 
 
 def visual_motion(
@@ -84,22 +84,12 @@ def _pose(points: Array, pixels: Array, frame: Frame) -> Array | None:
     if len(points) < LEAST_AGREE:
         return None
     K = frame.camera.K
-    agreed, rotation, translation, inliers = cv2.solvePnPRansac(
-        points,
-        pixels,
-        K,
-        None,
-        iterationsCount=ITERATIONS,
-        reprojectionError=MISFIT_PIXELS * frame.camera.width / USUAL_WIDTH,
-        confidence=0.999,
-        flags=cv2.SOLVEPNP_P3P,
-    )
-    if not agreed or inliers is None or len(inliers) < max(LEAST_AGREE, LEAST_SHARE * len(points)):
+    found = pose_by_pixels(points, pixels, K, MISFIT_PIXELS * frame.camera.width / USUAL_WIDTH)
+    if found is None:
         return None
-    chosen = inliers.ravel()
-    rotation, translation = cv2.solvePnPRefineLM(
-        points[chosen], pixels[chosen], K, None, rotation, translation
-    )
-    T = np.eye(4)
-    T[:3, :3], T[:3, 3] = cv2.Rodrigues(rotation)[0], translation.ravel()
+    T, chosen = found
+    if len(chosen) < max(LEAST_AGREE, LEAST_SHARE * len(points)):
+        return None
+    start = cv2.Rodrigues(T[:3, :3])[0], T[:3, 3:].copy()
+    T = as_transform(*cv2.solvePnPRefineLM(points[chosen], pixels[chosen], K, None, *start))
     return T if np.isfinite(T).all() else None

@@ -4,11 +4,14 @@
 
 from typing import Any, NamedTuple
 
+from pervformer_ros.assembly import AssemblyConfig
 from pervformer_ros.bags.intake import stamp_of
 from pervformer_ros.frame import NANOSECONDS, Fault, FaultLog
 
 # A stamp jumps that is so much older than the newest of its topic, or so much younger: as images'.
-JUMP_BACK_NS, JUMP_AHEAD_NS = NANOSECONDS // 2, 10 * NANOSECONDS
+_USUAL = AssemblyConfig()
+JUMP_BACK_NS = int(_USUAL.jump_back_s * NANOSECONDS)
+JUMP_AHEAD_NS = int(_USUAL.jump_ahead_s * NANOSECONDS)
 
 
 class Placed(NamedTuple):

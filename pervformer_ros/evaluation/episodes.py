@@ -76,7 +76,15 @@ def held_out(scenarios: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
         return []
     if trained_on := [seed for seed in seeds if seed < HELD_OUT]:
         raise ValueError(f"seeds {trained_on} may have been trained on: use {HELD_OUT} and up")
-    chosen = (
-        dict.fromkeys(scenarios.split(",")) if scenarios else [n for n in names() if n != STREAMING]
-    )
+    return episodes_of(scenarios, seeds)
+
+
+def episodes_of(scenarios: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
+    """Return scenarios, separated by commas, "" for all but the long shift, with each seed.
+
+    Raises:
+        ValueError: if there is no such scenario.
+    """
+    usual = [name for name in names() if name != STREAMING]
+    chosen = dict.fromkeys(scenarios.split(",") if scenarios else usual)
     return [(find(scenario).name, seed) for scenario in chosen for seed in seeds]

@@ -14,13 +14,13 @@ NAME.json goes with NAME.safetensors:
     metrics     [{"command": what printed them, "figures": {name: figure}}]
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from pervformer_ros.files import digest
 from pervformer_ros.model.checkpoint import CheckpointError, load_model
 
 SCHEMA = 1
@@ -69,7 +69,7 @@ def write_card(
         )
     card = {
         "schema": SCHEMA,
-        "sha256": _digest(checkpoint),
+        "sha256": loaded.info.digest,
         "trained": loaded.info.trained,
         "parameters": sum(p.numel() for p in loaded.model.parameters()),
         "config": config,
@@ -103,6 +103,6 @@ def read_card(checkpoint: Path | str) -> dict[str, Any]:
 
 def _digest(checkpoint: Path) -> str:
     try:
-        return hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+        return digest(checkpoint)
     except OSError as error:
         raise CheckpointError(f"{checkpoint} cannot be read: {error}") from error

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights on disk: safetensors, with the configuration and the model's card in the header."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pervformer_ros.files import write_whole
+from pervformer_ros.files import digest, write_whole
 from pervformer_ros.model.config import PervFormerConfig
 from pervformer_ros.model.pervformer import PervFormer, create_model
 
@@ -95,8 +94,7 @@ def load_model(path: Path | str | None, variant: str = "small", seed: int = 0) -
     model = PervFormer(config)
     _check_fit(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return LoadedModel(model.eval(), ModelInfo(path.stem, trained, card, path, digest))
+    return LoadedModel(model.eval(), ModelInfo(path.stem, trained, card, path, digest(path)))
 
 
 def save_model(

@@ -7,7 +7,6 @@ Names and layouts are those of https://github.com/google-deepmind/trecvit. The c
 """
 
 import datetime
-import hashlib
 from collections.abc import Iterator
 from math import isqrt
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pervformer_ros.files import digest
 from pervformer_ros.model.card import write_card
 from pervformer_ros.model.checkpoint import CheckpointError, save_model
 from pervformer_ros.model.config import PATCH, PervFormerConfig, create_config
@@ -103,7 +103,7 @@ def import_trecvit(
         "source": {
             "project": SOURCE,
             "file": path.name,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": digest(path),
         },
         "heads": "untrained",
     }

@@ -8,12 +8,12 @@ counts by how likely it stands still. A thing that moves offers a pose of its ow
 agree on however many they are: that they do is no sign that they stand still.
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pervformer_ros.frame import CameraModel
 from pervformer_ros.geometry import Array, invert
+from pervformer_ros.pnp import pose_by_pixels
 from pervformer_ros.slam.matches import Matches, SensorNoise
 
 TRIPLES = 300
@@ -26,7 +26,6 @@ MISFIT = 6.9
 CELL_PIXELS = 40
 MATCHES_PER_CELL = 5
 # Where hardly anything has depth in the view.
-PNP_ITERATIONS = 200
 PNP_PIXELS = 3.0
 
 
@@ -91,22 +90,8 @@ def _by_pixels(matches: Matches, camera: CameraModel) -> Array | None:
     chosen = matches.take(matches.is_still) if matches.is_still.sum() >= 4 else matches
     if len(chosen) < 4:
         return None
-    found, rotation, translation, inliers = cv2.solvePnPRansac(
-        chosen.points,
-        chosen.pixels,
-        camera.K,
-        None,
-        iterationsCount=PNP_ITERATIONS,
-        reprojectionError=PNP_PIXELS,
-        confidence=0.999,
-        flags=cv2.SOLVEPNP_P3P,
-    )
-    if not found or inliers is None or len(inliers) < 4:
-        return None
-    T_camera_keyframe = np.eye(4)
-    T_camera_keyframe[:3, :3] = cv2.Rodrigues(rotation)[0]
-    T_camera_keyframe[:3, 3] = translation.ravel()
-    return invert(T_camera_keyframe) if np.isfinite(T_camera_keyframe).all() else None
+    found = pose_by_pixels(chosen.points, chosen.pixels, camera.K, PNP_PIXELS)
+    return None if found is None else invert(found[0])
 
 
 def _first_of_cells(pixels: Array) -> NDArray[np.bool_]:

@@ -72,6 +72,8 @@ def test_who_is_visual_only_is_told_no_odometry(monkeypatch):
     seen = Sight(methods_of("orb,pervformer"), "model").look(frame, None)
     assert set(seen) == {m.kind for m in methods_of("orb,pervformer")}
     assert sorted(told) == [False, True]
+    orb = [seen[m.kind] for m in methods_of("orb")]
+    assert orb[0] is orb[1], "it is looked for once"
     Sight(methods_of("orb"), "model").look(frame, None)
     assert len(told) == 2, "ORB needs no network"
 

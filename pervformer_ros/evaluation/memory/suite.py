@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pervformer_ros.bags.ground_truth import TrueChange, TrueThing
-from pervformer_ros.evaluation.episodes import STREAMING
+from pervformer_ros.evaluation.episodes import episodes_of
 from pervformer_ros.evaluation.memory.calibration import write_confidences
 from pervformer_ros.evaluation.memory.percepts import (
     NOISY,
@@ -34,7 +34,6 @@ from pervformer_ros.memory import (
 from pervformer_ros.model import find_weights
 from pervformer_ros.pipeline import Pipeline, PipelineConfig, event_calibration
 from pervformer_ros.sim.episode import FRAME_RATE, TICKS_PER_FRAME, Episode, Sight, frames_apart
-from pervformer_ros.sim.scenario import find, names
 from pervformer_ros.sim.seeds import refuse_held_out
 from pervformer_ros.sim.truth import Observer, TrueEvent, TrueObject
 from pervformer_ros.slam import SlamBackend
@@ -130,10 +129,7 @@ def development(scenarios: str, seeds: Sequence[int]) -> list[tuple[str, int]]:
         ValueError: if there is no such scenario, or a seed is held out.
     """
     refuse_held_out(seeds)
-    chosen = (
-        dict.fromkeys(scenarios.split(",")) if scenarios else [n for n in names() if n != STREAMING]
-    )
-    return [(find(scenario).name, seed) for scenario in chosen for seed in seeds]
+    return episodes_of(scenarios, seeds)
 
 
 def corridors_of(episode: Episode) -> tuple[Corridor, ...]:

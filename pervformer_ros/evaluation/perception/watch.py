@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pervformer_ros.bags.ground_truth import GroundTruth, TrueMoment
 from pervformer_ros.bags.reader import BagError, BagReader
+from pervformer_ros.evaluation.cut import cut
 from pervformer_ros.evaluation.perception.homography import HomographyMotion
 from pervformer_ros.evaluation.perception.matching import MatchingBench
 from pervformer_ros.evaluation.perception.observer import Observer
@@ -15,7 +16,7 @@ from pervformer_ros.evaluation.perception.picture import Picture, draw_pair
 from pervformer_ros.evaluation.perception.places import PlaceBench, Query
 from pervformer_ros.evaluation.perception.records import Record
 from pervformer_ros.features import OrbExtractor
-from pervformer_ros.frame import NANOSECONDS, Frame
+from pervformer_ros.frame import Frame
 from pervformer_ros.geometry import Array
 from pervformer_ros.pipeline import Pipeline, PipelineOutput
 
@@ -130,14 +131,8 @@ def _images_in(bag: Bag, reader: BagReader) -> int:
 def _steps(
     pipeline: Pipeline, reader: BagReader, truth: GroundTruth, seconds: float | None, run: Run
 ) -> Iterator[tuple[Frame, PipelineOutput, TrueMoment | None]]:
-    first_ns = last_ns = None
     try:
-        for frame in reader.frames():
-            if first_ns is None or last_ns is None or frame.stamp_ns < last_ns:
-                first_ns = frame.stamp_ns
-            last_ns = frame.stamp_ns
-            if seconds is not None and frame.stamp_ns - first_ns >= seconds * NANOSECONDS:
-                return
+        for frame, _ in cut(reader.frames(), seconds):
             yield frame, pipeline.step(frame), truth.at(frame.stamp_ns)
     except BagError as error:
         run.truncated = str(error)

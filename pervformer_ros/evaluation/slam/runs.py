@@ -3,7 +3,7 @@
 """All methods along one recording, frame by frame side by side, and how far each drifted."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import numpy as np
 
 from pervformer_ros.bags.ground_truth import GroundTruth
 from pervformer_ros.bags.reader import BagError, BagReader
+from pervformer_ros.evaluation.cut import cut
 from pervformer_ros.evaluation.drift import measure_drift, poses_at
 from pervformer_ros.evaluation.slam.carried import carried_off, found_again_s, sees
 from pervformer_ros.evaluation.slam.closures import judge_closures
@@ -142,7 +143,7 @@ def run_methods(
         drive = _begin(driven)
         needs_features = any(method.uses_back_end for method in driven)
         try:
-            for done, frame, went_back in _cut(bag, seconds):
+            for done, (frame, went_back) in enumerate(cut(bag.frames(), seconds), 1):
                 progress(done, bag.image_count)
                 if went_back:
                     drive, jumps = _begin(driven), jumps + 1
@@ -226,21 +227,6 @@ def _has_what_it_needs(bag: BagReader, method: Method) -> bool:
     if method.name == "open3d":
         return bag.has_depth
     return bag.has_odometry or not method.odometry
-
-
-def _cut(bag: BagReader, seconds: float | None) -> Iterator[tuple[int, Frame, bool]]:
-    """Yield the frames of a bag, or of its first seconds.
-
-    Each comes with its number, from 1, and whether time went back before it.
-    """
-    first_ns = last_ns = None
-    for number, frame in enumerate(bag.frames(), 1):
-        went_back = last_ns is not None and frame.stamp_ns < last_ns
-        first_ns = frame.stamp_ns if first_ns is None or went_back else first_ns
-        last_ns = frame.stamp_ns
-        if seconds is not None and frame.stamp_ns - first_ns >= seconds * NANOSECONDS:
-            return
-        yield number, frame, went_back
 
 
 def _row(

@@ -18,6 +18,7 @@ from pervformer_ros.features import (
     widen,
 )
 from pervformer_ros.frame import Frame
+from pervformer_ros.model import PerceptArrays
 from pervformer_ros.pipeline import Pipeline, PipelineConfig
 
 
@@ -45,11 +46,8 @@ class Sight:
         self._masks = masks
         self._orb = OrbExtractor(self.config.max_features)
         self._kinds = {m.kind for m in methods if m.uses_back_end}
-        self._lines = {
-            odometry: Pipeline(self.config)
-            for learned, masked, odometry in sorted(self._kinds)
-            if learned or (masked and masks == "model")
-        }
+        knowing = {kind[2] for kind in self._kinds if self._asks_network(*kind[:2])}
+        self._lines = {odometry: Pipeline(self.config) for odometry in sorted(knowing)}
         for line in self._lines.values():
             if not line.trained:
                 raise ValueError(
@@ -67,26 +65,42 @@ class Sight:
             frame: the next one.
             moving: (H, W) what truly moves in it, None where the recording does not tell.
         """
-        nothing = np.zeros(frame.rgb.shape[:2], np.float32)
-        true = nothing if moving is None else moving.astype(np.float32)
+        if moving is None:
+            moving = np.zeros(frame.rgb.shape[:2], np.bool_)
         unaware = replace(frame, T_odom_base=None)
         percepts = {
             odometry: line.step(frame if odometry else unaware).percept
             for odometry, line in self._lines.items()
         }
+        looks: dict[tuple[bool, bool, bool | None], FeatureSet] = {}
         seen = {}
         for learned, masked, odometry in self._kinds:
-            percept = percepts.get(odometry)
-            motion = true
-            if percept is not None and self._masks == "model":
-                motion = percept.motion_probability
-            widened = widen(motion if masked else nothing, self.config.mask_margin_px)
-            mask = static_mask(widened, self.config.motion_threshold) if masked else None
-            if learned and percept is not None:
-                found, place = percept.keypoints, percept.place_descriptor
-                shared = share_out(found, mask, self.config.max_features)
-                features = place_features(frame, shared, widened, place)
-            else:
-                features = place_features(frame, self._orb(frame.rgb, mask), widened)
-            seen[learned, masked, odometry] = features
+            # Who asks no network sees the same with odometry and without.
+            look = learned, masked, odometry if self._asks_network(learned, masked) else None
+            if look not in looks:
+                percept = None if look[2] is None else percepts[look[2]]
+                motion = moving.astype(np.float32)
+                if percept is not None and self._masks == "model":
+                    motion = percept.motion_probability
+                looks[look] = self._features(frame, learned, motion if masked else None, percept)
+            seen[learned, masked, odometry] = looks[look]
         return seen
+
+    def _asks_network(self, learned: bool, masked: bool) -> bool:
+        return learned or (masked and self._masks == "model")
+
+    def _features(
+        self,
+        frame: Frame,
+        learned: bool,
+        motion: NDArray[np.float32] | None,
+        percept: PerceptArrays | None,
+    ) -> FeatureSet:
+        """Return the features of a frame; motion (H, W) is what is left out, if anything."""
+        nothing = np.zeros(frame.rgb.shape[:2], np.float32)
+        widened = widen(nothing if motion is None else motion, self.config.mask_margin_px)
+        mask = None if motion is None else static_mask(widened, self.config.motion_threshold)
+        if not learned or percept is None:
+            return place_features(frame, self._orb(frame.rgb, mask), widened)
+        shared = share_out(percept.keypoints, mask, self.config.max_features)
+        return place_features(frame, shared, widened, percept.place_descriptor)

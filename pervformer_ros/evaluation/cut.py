@@ -1,0 +1,24 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The first seconds of a recording, wherever its time begins anew."""
+
+from collections.abc import Iterable, Iterator
+
+from pervformer_ros.frame import NANOSECONDS, Frame
+
+
+def cut(frames: Iterable[Frame], seconds: float | None) -> Iterator[tuple[Frame, bool]]:
+    """Yield frames, each with whether time went back before it.
+
+    Args:
+        frames: of a recording.
+        seconds: stop after so many, counted from where time went back; None = never.
+    """
+    first_ns = last_ns = None
+    for frame in frames:
+        went_back = last_ns is not None and frame.stamp_ns < last_ns
+        first_ns = frame.stamp_ns if first_ns is None or went_back else first_ns
+        last_ns = frame.stamp_ns
+        if seconds is not None and frame.stamp_ns - first_ns >= seconds * NANOSECONDS:
+            return
+        yield frame, went_back
