@@ -397,14 +397,20 @@ class SlamBackend:
         enough = max(
             self.config.keyframe_overlap * len(nearest), KEYFRAME_INLIERS * self.config.min_inliers
         )
-        T_nearest_base = invert(self._keyframes.poses[nearest.id]) @ tracked.T_map_base
-        step = float(np.linalg.norm(T_nearest_base[:3, 3]))
-        gone = max(
-            step / (KEYFRAME_STEP * nearest.looking_distance),
-            se3.rotation_angle(T_nearest_base) / KEYFRAME_TURN,
-        )
+        # Where the room is hidden a view may agree best with a keyframe from farther away, and yet
+        # be from where the newest is.
+        gone = min(self._gone(keyframe, tracked) for keyframe in (nearest, self._keyframes[-1]))
         few = best is not None and best.inliers < enough
         return gone > (KEYFRAME_LEAST if few else 1.0)
+
+    def _gone(self, keyframe: Keyframe, tracked: PoseEstimate) -> float:
+        """Return how far a pose is from a keyframe, as a part of what makes any view new."""
+        T_keyframe_base = invert(self._keyframes.poses[keyframe.id]) @ tracked.T_map_base
+        step = float(np.linalg.norm(T_keyframe_base[:3, 3]))
+        return max(
+            step / (KEYFRAME_STEP * keyframe.looking_distance),
+            se3.rotation_angle(T_keyframe_base) / KEYFRAME_TURN,
+        )
 
     def _look_back(self, view: View, tracked: PoseEstimate) -> Fix | None:
         """Return what was in view before the last gap, if that is seen again."""

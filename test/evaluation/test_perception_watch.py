@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is judged of a recording that is not as it should be."""
 
-from synthetic import COLOUR, PERIOD_NS, START_NS, TRUTH
+from synthetic import COLOUR, PERIOD_NS, START_NS, TRUTH, wall_frames
 
 from pervformer_ros.evaluation.perception.suite import evaluate_model
-from pervformer_ros.evaluation.perception.variants import Variant
+from pervformer_ros.evaluation.perception.variants import Variant, variants_of
 from pervformer_ros.evaluation.perception.watch import Bag, watch
 from pervformer_ros.pipeline import Pipeline, PipelineConfig
 
@@ -27,6 +27,13 @@ def test_where_time_goes_back_what_comes_after_is_judged(synthetic_bag):
             "pervformer": 1,
         }
     assert (once.faults, again.faults) == (0, 1)
+
+
+def test_every_variant_is_judged_with_the_map_that_corrects_where_things_are():
+    for variant in variants_of(["untrained"], "tiny"):
+        pipeline = variant.make(max_features=200)
+        outputs = [pipeline.step(frame) for frame in wall_frames(2)]
+        assert [output.slam.state.value for output in outputs] == ["visual", "visual"]
 
 
 def test_faults_of_the_truth_count_and_few_images_are_no_error(synthetic_bag, tmp_path):

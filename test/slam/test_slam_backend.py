@@ -158,6 +158,31 @@ def test_a_robot_that_stands_still_adds_no_keyframes():
     assert np.linalg.norm(update.T_map_base[:3, 3]) < 0.02
 
 
+def test_a_hidden_room_seen_from_the_newest_keyframe_adds_no_keyframes():
+    rng = np.random.default_rng(1)
+    walls, sensor, backend = Thing.walls(rng), Sensor(rng), SlamBackend()
+    always, at_first = part(walls, slice(1250)), part(walls, slice(1250, None))
+
+    def see(T, *things):
+        stamp_ns = (len(backend.online_trajectory()) + 1) * FRAME_NS
+        features = sensor.see(stamp_ns, T @ T_BASE_CAMERA, [(t, np.eye(4)) for t in things])
+        backend.update(features, CAMERA, T_BASE_CAMERA, T)
+
+    T = np.eye(4)
+    see(T, always, at_first)
+    while len(backend.graph().poses) < 2:
+        T = T @ make_transform([0.05, 0.0, 0.0], [0, 0, 0, 1])
+        see(T, always)
+    # Now people stand in the way: it finds more of the first keyframe than of the newest.
+    for _ in range(10):
+        see(T, part(always, slice(0, None, 10)), part(at_first, slice(0, None, 5)))
+    assert len(backend.graph().poses) == 2
+
+
+def part(thing, chosen):
+    return Thing(thing.points[chosen], thing.descriptors[chosen])
+
+
 @pytest.mark.parametrize("gap", [range(30, 60), range(5), range(0, COUNT, 2)])
 def test_odometry_may_have_gaps(room, gap):
     run = fresh(room).play(odometry=lambda i: i not in gap)

@@ -14,6 +14,7 @@ from pervformer_ros.model import (
     forget_probes,
 )
 from pervformer_ros.pipeline import Pipeline, PipelineConfig
+from pervformer_ros.slam import SlamBackend
 
 FULL, NO_PROBES, PER_FRAME, FULL_RESET = "full", "no_probes", "per_frame", "full_reset"
 VARIANTS = (FULL, FULL_RESET, NO_PROBES, PER_FRAME)
@@ -33,9 +34,9 @@ class Variant:
     size: str = "small"
 
     def make(self, max_features: int) -> Pipeline:
-        """Return a pipeline of it, without SLAM."""
+        """Return a pipeline of it, with SLAM: who drifts does not know things again."""
         config = PipelineConfig(self.checkpoint, self.size, max_features=max_features)
-        pipeline = Pipeline(config)
+        pipeline = Pipeline(config, SlamBackend())
         if self.name == FULL_RESET:
             pipeline.perceiver = ForgetfulPerceiver(
                 pipeline.loaded.model,
