@@ -233,3 +233,24 @@ class Frame:
             raise InputError(
                 Fault.INVALID_DEPTH, "depth holds NaN, infinite or negative values: use 0 for none"
             )
+
+    def thinned(self, step: int) -> "Frame":
+        """Return the same view by every step-th pixel along both axes, the middle one of each."""
+        if step == 1:
+            return self
+        pixels = np.s_[step // 2 :: step, step // 2 :: step]
+        rgb, camera = self.rgb[pixels], self.camera
+        return replace(
+            self,
+            rgb=rgb,
+            depth=None if self.depth is None else self.depth[pixels],
+            camera=replace(
+                camera,
+                width=rgb.shape[1],
+                height=rgb.shape[0],
+                fx=camera.fx / step,
+                fy=camera.fy / step,
+                cx=(camera.cx + 0.5) / step - 0.5,
+                cy=(camera.cy + 0.5) / step - 0.5,
+            ),
+        )

@@ -15,6 +15,8 @@ from pervformer_ros.memory.classes import ClassPrior, prior_of
 from pervformer_ros.memory.floor import level
 from pervformer_ros.memory.objects import Sighting
 
+# Images wider than twice this are thinned out, or masks would be counted by the million; pixels.
+WIDTH_PX = 640
 # A thing needs so many pixels with depth, well inside its mask, to be placed by them, and these
 # must be such a share of what is there: else they show what stands before or beside it.
 LEAST_PIXELS, MEASURED_SHARE = 20, 0.25
@@ -101,6 +103,8 @@ def place_sightings(
     """
     if frame.depth is None:
         return []
+    step = max(1, frame.camera.width // WIDTH_PX)
+    frame, masks = frame.thinned(step), masks[:, step // 2 :: step, step // 2 :: step]
     T_odom_camera = level(frame, T_odom_base)
     floor = float(T_odom_base[2, 3])
     sightings = []
@@ -108,15 +112,16 @@ def place_sightings(
         prior = prior_of(label)
         # Goods that move are carried, off the floor.
         lifted = motion[i] > 0.5 and not prior.moves_alone
-        points = _surface(frame, masks[i], boxes[i], prior)
+        box = boxes[i] / step
+        points = _surface(frame, masks[i], box, prior)
         placed = None
         if points is not None:
-            placed = _by_surface(frame, T_odom_camera, floor, boxes[i], points, prior, lifted)
+            placed = _by_surface(frame, T_odom_camera, floor, box, points, prior, lifted)
         if placed is None:
             under = floor + (LIFTED_M if lifted else 0.0)
-            placed = _by_contact(frame, T_odom_camera, under, boxes[i], masks[i], prior)
+            placed = _by_contact(frame, T_odom_camera, under, box, masks[i], prior)
         if placed is None:
-            placed = _by_height(frame, T_odom_camera, floor, boxes[i], prior)
+            placed = _by_height(frame, T_odom_camera, floor, box, prior)
         if placed is None:
             continue
         position, covariance, size, heading = placed

@@ -56,7 +56,7 @@ def standing(x, y, yaw, size):
 def place(frame, label, box, moving=0.0):
     """Return the sightings of something that fills a box of left, top, right, bottom."""
     left, top, right, bottom = box
-    mask = np.zeros((1, CAMERA.height, CAMERA.width), bool)
+    mask = np.zeros((1, *frame.rgb.shape[:2]), bool)
     mask[0, top:bottom, left:right] = True
     one, looks = np.ones(1, np.float32), np.zeros((1, 4), np.float32)
     boxes = np.array([box], np.float32)
@@ -132,6 +132,29 @@ def test_of_a_forklift_whose_forks_alone_are_seen_nobody_knows_the_middle():
     (all_of_it,) = see(standing(4.0, 0.0, 0.0, whole), whole, "forklift")
     doubt = [np.sqrt(s.covariance[:2, :2].max()) for s in (low, all_of_it)]
     assert doubt[0] > 1.0 > 2 * doubt[1]
+
+
+@pytest.mark.parametrize("times", [8, 12])
+def test_a_large_image_places_things_where_a_small_one_does(times):
+    v, u = np.mgrid[30:90, 50:110]
+    depth = np.full((CAMERA.height, CAMERA.width), FAR_WALL, np.float32)
+    depth[v, u] = 3.0 + 0.008 * (u - 50)
+    small = replace(looking_at(0, 3.0), depth=depth)
+    large = replace(
+        small,
+        rgb=enlarged(small.rgb, times),
+        depth=enlarged(depth, times),
+        camera=CAMERA.scaled(times * CAMERA.width, times * CAMERA.height),
+    )
+    (near,) = place(small, "pallet", (50, 30, 110, 90))
+    (far,) = place(large, "pallet", tuple(times * edge for edge in (50, 30, 110, 90)))
+    np.testing.assert_allclose(far.position, near.position, atol=0.03)
+    np.testing.assert_allclose(far.covariance, near.covariance, atol=0.01)
+    np.testing.assert_array_equal(far.box, times * near.box)
+
+
+def enlarged(image, times):
+    return np.repeat(np.repeat(image, times, axis=0), times, axis=1)
 
 
 def test_without_depth_nothing_is_placed():
