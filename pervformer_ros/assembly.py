@@ -104,6 +104,18 @@ class OdometryBuffer:
         fraction = (stamp_ns - before[0]) / (after[0] - before[0])
         return interpolate(before[1], after[1], fraction)
 
+    def was_silent_between(self, start_ns: int, end_ns: int) -> bool:
+        """Tell whether a gap that reaches between two stamps is too long."""
+        after_ns = end_ns
+        for stamp_ns, _ in reversed(self._poses):
+            if after_ns <= start_ns:
+                break
+            if stamp_ns < end_ns:
+                if after_ns - stamp_ns > self._max_gap_ns:
+                    return True
+                after_ns = stamp_ns
+        return False
+
 
 class FrameAssembler(Generic[Colour, Depth]):
     """Turns stamped colour, depth and odometry, in any order of arrival, into bundles.
@@ -121,6 +133,7 @@ class FrameAssembler(Generic[Colour, Depth]):
         self._jump_back_ns = int(self.config.jump_back_s * NANOSECONDS)
         self._jump_ahead_ns = int(self.config.jump_ahead_s * NANOSECONDS)
         self._epoch = 0
+        self._placed_ns: int | None = None  # the last image, if odometry told where it was taken
         self._stray: tuple[int, Colour] | None = None  # the last image, if its stamp jumps
         # Images with their stamps and the time at which each came.
         self._colour: deque[tuple[int, int, Colour]] = deque()
@@ -233,7 +246,7 @@ class FrameAssembler(Generic[Colour, Depth]):
         """Forget what is of the time before a jump; the other streams may have jumped already."""
         self._epoch += 1
         self._colour.clear()
-        self._last_colour_ns = None
+        self._last_colour_ns = self._placed_ns = None
         latest_ns = stamp_ns + self._max_wait_ns
         if self._last_depth_ns is not None and self._last_depth_ns > latest_ns:
             self._forget_depth()
@@ -283,6 +296,16 @@ class FrameAssembler(Generic[Colour, Depth]):
             self.faults.add(
                 Fault.ODOMETRY_GAP, f"no odometry around the image's stamp {stamp_ns}: is it late?"
             )
+        elif self._placed_ns is not None and self.odometry.was_silent_between(
+            self._placed_ns, stamp_ns
+        ):
+            # It may have started anew; one image without it tells so those who go by it.
+            T_odom_base = None
+            self.faults.add(
+                Fault.ODOMETRY_GAP,
+                f"odometry was silent before the image's stamp {stamp_ns}: has it started anew?",
+            )
+        self._placed_ns = None if T_odom_base is None else stamp_ns
         return Bundle(stamp_ns, colour, depth, T_odom_base, self._epoch)
 
     def _others_reached(self, stamp_ns: int) -> bool:

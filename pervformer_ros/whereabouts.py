@@ -59,6 +59,7 @@ class Whereabouts:
             self._is_lost = False
         elif slam is not None:  # what is seen alone says where in odom that is
             self.T_odom_base = invert(slam.T_map_odom) @ slam.T_map_base
+            self._is_lost = slam.is_lost
         elif self._odometry_ns is not None:
             paused_s = (frame.stamp_ns - self._odometry_ns) / NANOSECONDS
             self._is_lost |= self._T_now_before is None or paused_s > LONGEST_PAUSE_S

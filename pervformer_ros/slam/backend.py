@@ -104,6 +104,11 @@ class SlamUpdate:
     state: TrackingState
     warnings: tuple[str, ...] = ()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the pose is a guess."""
+        return self.state is TrackingState.LOST
+
 
 class SlamBackend:
     """Corrects odometry by what the camera recognises; works with either alone.

@@ -307,6 +307,21 @@ def test_buffers_are_bounded_however_much_comes():
 # Odometry ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("last_ms", [200, 220])
+def test_after_a_silence_that_no_image_shows_one_image_has_no_odometry(last_ms):
+    assembler, poses = FrameAssembler(AssemblyConfig(expect_depth=False)), []
+    for ms in range(0, 6001, 20):
+        if last_ms < ms < 5000:
+            continue  # camera and wheels are both silent
+        ready = assembler.add_odometry(START + ms * MS, np.eye(4))
+        if ms % 100 == 0:
+            ready += assembler.add_colour(START + ms * MS, ms)
+        poses += [(b.colour, b.T_odom_base is not None) for b in ready]
+    assert [ms for ms, known in poses if not known] == [5000]
+    assert [ms for ms, _ in poses] == [0, 100, 200, *range(5000, 6001, 100)]
+    assert assembler.faults.counts == {Fault.ODOMETRY_GAP: 1}
+
+
 def filled(*stamps_ms) -> OdometryBuffer:
     buffer = OdometryBuffer(max_gap_s=0.5)
     for ms in stamps_ms:

@@ -202,6 +202,15 @@ def test_who_does_not_know_where_he_is_places_and_misses_nothing(monkeypatch):
     assert [shown for shown, _ in heard] == [True] * 3 + [False] * 3 + [True] * 2
 
 
+def test_while_slam_alone_tells_the_way_and_is_lost_nothing_is_placed(monkeypatch):
+    line = tiny(slam=SlamBackend())
+    heard = told(line, monkeypatch)
+    for i, frame in enumerate(FRAMES):
+        frame = replace(frame, T_odom_base=None)
+        line.step(replace(frame, rgb=np.zeros_like(frame.rgb)) if i in (3, 4) else frame)
+    assert [shown for shown, _ in heard] == [True] * 3 + [False] * 2 + [True] * 3
+
+
 def test_a_pause_of_odometry_is_bridged_for_a_while_and_no_longer(monkeypatch):
     line = tiny()
     heard = told(line, monkeypatch)
