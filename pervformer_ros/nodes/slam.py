@@ -197,12 +197,12 @@ class SlamNode(StreamNode):
     def _on_save_map(
         self, request: SaveMemory.Request, response: SaveMemory.Response
     ) -> SaveMemory.Response:
-        with self._line:
-            saved = self.backend.snapshot_map()
         try:
+            with self._line:
+                saved = self.backend.snapshot_map()
             saved.write(FilePath(request.path))
-        except MapError as error:
-            response.success, response.message = False, str(error)
+        except Exception as error:  # the map in memory must outlive it
+            response.success, response.message = False, self._refusal("save", error)
         else:
             count = len(saved.keyframes)
             response.success, response.message = True, f"{count} keyframes in {request.path}"
@@ -219,12 +219,18 @@ class SlamNode(StreamNode):
             with self._line:
                 self._begin()
                 count = len(self.backend.graph().poses)
-        except MapError as error:
+        except Exception as error:  # the map in memory must outlive it
             self._map_file = before
-            response.success, response.message = False, str(error)
+            response.success, response.message = False, self._refusal("load", error)
         else:
             response.success, response.message = True, f"{count} keyframes from {request.path}"
         return response
+
+    def _refusal(self, what: str, error: Exception) -> str:
+        """Log and return the words of an error; what no map is to blame for goes by its name."""
+        words = str(error) if isinstance(error, MapError) else repr(error)
+        self.get_logger().error(f"cannot {what} the map: {words}")
+        return words
 
     def statuses(self, recent: list[Fault]) -> list[DiagnosticStatus]:
         """Report input and tracking."""

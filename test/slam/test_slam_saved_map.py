@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from slam_room import CAMERA, FRAME_NS, T_BASE_CAMERA, Run
 
+from pervformer_ros.frame import Fault, InputError
 from pervformer_ros.geometry import invert, make_transform
 from pervformer_ros.slam import EdgeKind, MapError, SlamBackend, TrackingState
 from pervformer_ros.slam.saved_map import FORMAT, SavedMap
@@ -156,6 +157,26 @@ def test_a_file_that_is_no_map_is_refused_and_nothing_changes(room, saved, spoil
     with pytest.raises(MapError, match=message):
         backend.resume_map(saved)
     assert len(backend.trajectory()) == 1
+
+
+def test_features_that_do_not_fit_the_map_are_refused_in_words(room, tmp_path):
+    """Of another kind, or of a model whose place descriptor has another length."""
+    fit = [replace(f, place_descriptor=np.ones(64, np.float32)) for f in room.features[:15]]
+    path = tmp_path / "map"
+    Run(room.truth, room.odometry, fit).play().backend.save_map(path)
+    backend = SlamBackend()
+    backend.resume_map(path)
+    others = [
+        replace(fit[0], descriptors=fit[0].descriptors[:, :64]),
+        replace(fit[0], place_descriptor=np.ones(32, np.float32)),
+    ]
+    for other in others:
+        with pytest.raises(InputError, match="use the kind of features and the model") as raised:
+            backend.update(other, CAMERA, T_BASE_CAMERA, room.odometry[0])
+        assert raised.value.fault is Fault.WRONG_FEATURES
+    for features, odometry in zip(fit, room.odometry, strict=False):
+        backend.update(features, CAMERA, T_BASE_CAMERA, odometry)
+    backend.save_map(path)
 
 
 def test_a_place_that_cannot_be_written_to_is_named(yesterday, tmp_path):

@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The SLAM node in the test's own process: what must not end it."""
+
+import threading
+
+import numpy as np
+import pytest
+from pervformer_msgs.srv import LoadMemory, SaveMemory
+from rclpy.executors import SingleThreadedExecutor
+
+from pervformer_ros.assembly import Bundle
+from pervformer_ros.features import FeatureSet
+from pervformer_ros.frame import NANOSECONDS, CameraModel
+from pervformer_ros.geometry import make_transform
+from pervformer_ros.nodes import conversions
+from pervformer_ros.nodes.slam import SlamNode
+
+CAMERA = CameraModel(320, 240, 260.0, 260.0, 159.5, 119.5)
+START_NS = 1000 * NANOSECONDS
+COUNT = 300
+
+
+@pytest.fixture
+def slam(domain):
+    node = SlamNode()
+    node.autostart()
+    node.intake.camera = CAMERA
+    node.intake.transforms.add(
+        "base_link", "eye", make_transform((0, 0, 0.5), (-0.5, 0.5, -0.5, 0.5))
+    )
+    yield node
+    node.stop()
+    node.destroy_node()
+
+
+def see(node, stamp_ns):
+    """Let the node see a wall, the same at any time."""
+    random = np.random.default_rng(0)
+    uv = random.uniform((10, 10), (310, 230), (COUNT, 2))
+    signs = random.choice(np.array([-1, 1], np.float16), (COUNT, 256))
+    ones = np.ones(COUNT, np.float32)
+    points = CAMERA.back_project(uv, random.uniform(2, 4, COUNT)).astype(np.float32)
+    features = FeatureSet(
+        stamp_ns, 320, 240, uv.astype(np.float32), points, ones, ones, signs / np.float16(16)
+    )
+    node.work(Bundle(stamp_ns, conversions.feature_message(features, "eye"), None, np.eye(4), 0))
+
+
+@pytest.fixture
+def spinning(slam):
+    executor = SingleThreadedExecutor()
+    executor.add_node(slam)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    yield slam
+    executor.shutdown()
+    thread.join()
+
+
+def test_a_service_that_fails_is_answered_and_the_map_stays(spinning, robot, monkeypatch):
+    see(spinning, START_NS)
+
+    def fail(*_):
+        raise StopIteration
+
+    calls = [
+        (SaveMemory, "save_map", "snapshot_map"),
+        (LoadMemory, "load_map", "resume_map"),
+    ]
+    for kind, service, method in calls:
+        with monkeypatch.context() as broken:
+            broken.setattr(spinning.backend, method, fail)
+            answer = robot.call(kind, f"/slam/{service}", kind.Request(path="map"))
+        assert not answer.success
+        assert "StopIteration" in answer.message
+    assert spinning.backend.keyframes == 1
