@@ -58,8 +58,26 @@ def spinning(slam):
     thread.join()
 
 
-def test_a_service_that_fails_is_answered_and_the_map_stays(spinning, robot, monkeypatch):
+def test_time_jumps_back_when_the_map_s_file_is_gone(spinning, robot, tmp_path):
+    """It was on a stick that was pulled out: the node begins anew in the map that it has read."""
+    path = tmp_path / "map"
     see(spinning, START_NS)
+    spinning.backend.save_map(path)
+    loaded = robot.call(LoadMemory, "/slam/load_map", LoadMemory.Request(path=str(path)))
+    assert loaded.success, loaded.message
+    see(spinning, START_NS)
+    assert spinning.backend.keyframes == 2
+    path.unlink()
+    for stamp_ns in (1, 0):
+        spinning.start_anew()
+        assert spinning.backend.keyframes == 1
+        see(spinning, stamp_ns)
+
+
+def test_a_service_that_fails_is_answered_and_the_map_stays(spinning, robot, monkeypatch, tmp_path):
+    see(spinning, START_NS)
+    path = tmp_path / "map"
+    path.touch()
 
     def fail(*_):
         raise StopIteration
@@ -71,7 +89,7 @@ def test_a_service_that_fails_is_answered_and_the_map_stays(spinning, robot, mon
     for kind, service, method in calls:
         with monkeypatch.context() as broken:
             broken.setattr(spinning.backend, method, fail)
-            answer = robot.call(kind, f"/slam/{service}", kind.Request(path="map"))
+            answer = robot.call(kind, f"/slam/{service}", kind.Request(path=str(path)))
         assert not answer.success
         assert "StopIteration" in answer.message
     assert spinning.backend.keyframes == 1
