@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from nav_msgs.msg import Odometry
 from pervformer_msgs.srv import LoadMemory, SaveMemory
 from rclpy.executors import SingleThreadedExecutor
 
@@ -44,7 +45,9 @@ def see(node, stamp_ns):
     features = FeatureSet(
         stamp_ns, 320, 240, uv.astype(np.float32), points, ones, ones, signs / np.float16(16)
     )
-    node.work(Bundle(stamp_ns, conversions.feature_message(features, "eye"), None, np.eye(4), 0))
+    message = conversions.feature_message(features, "eye")
+    node.offering(iter)([Bundle(stamp_ns, message, None, np.eye(4), 0)])
+    node._worker.drain()
 
 
 @pytest.fixture
@@ -68,10 +71,37 @@ def test_time_jumps_back_when_the_map_s_file_is_gone(spinning, robot, tmp_path):
     see(spinning, START_NS)
     assert spinning.backend.keyframes == 2
     path.unlink()
-    for stamp_ns in (1, 0):
-        spinning.start_anew()
-        assert spinning.backend.keyframes == 1
+    for stamp_ns in (2, 1):
         see(spinning, stamp_ns)
+        assert spinning.backend.keyframes == 2
+    assert not spinning.faults.total
+
+
+def test_odometry_that_is_refused_or_of_another_time_moves_no_frame(slam, monkeypatch):
+    told = []
+    monkeypatch.setattr(slam._tf, "publish", lambda m: told.extend(m.transforms))
+    see(slam, START_NS)
+
+    def take(seconds, x=0.0):
+        message = Odometry(child_frame_id="base_link")
+        message.header = conversions.header(START_NS + int(seconds * NANOSECONDS), "odom")
+        message.pose.pose.orientation.w = 1.0
+        message.pose.pose.position.x = x
+        told.clear()
+        slam.offering(slam._take_odometry)(message)
+        return len(told)
+
+    assert take(0.1) == 1
+    assert take(0.0) == 0, "it came too late"
+    assert take(0.2, x=np.nan) == 0
+    assert take(3600.0) == 0, "nothing else is of that time"
+    assert take(0.3) == 1
+    assert take(-600.0) == 0
+    assert take(0.4) == 1
+    for seconds in range(5, 60, 5):
+        assert take(seconds) == 1, "also while no image comes"
+    take(3600.0)
+    assert take(3600.1) == 1, "time has jumped"
 
 
 def test_a_service_that_fails_is_answered_and_the_map_stays(spinning, robot, monkeypatch, tmp_path):
