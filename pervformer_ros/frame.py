@@ -38,6 +38,7 @@ class Fault(str, Enum):
     OUT_OF_ORDER = "out_of_order"
     INVALID_ODOMETRY = "invalid_odometry"
     ODOMETRY_GAP = "odometry_gap"
+    WRONG_FEATURES = "wrong_features"
     INVALID_PATH = "invalid_path"
     INVALID_TRUTH = "invalid_ground_truth"
     PROCESSING_FAILED = "processing_failed"

@@ -109,6 +109,11 @@ class Intake:
             return []
         return self._assembler.add_odometry(stamp_of(message.header), T_odom_base)
 
+    @property
+    def newest_odometry_ns(self) -> int | None:
+        """The stamp of the odometry that was taken last, None where there is none."""
+        return self._assembler.odometry.newest_ns
+
     def odometry_at(self, stamp_ns: int) -> Array | None:
         """Return T_odom_base at a stamp, interpolated; None where that is not known (any more)."""
         return self._assembler.odometry.at(stamp_ns)

@@ -19,8 +19,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
-from pervformer_ros.bags.intake import Intake, IntakeConfig, MessageBundle, stamp_of
-from pervformer_ros.frame import Fault, FaultLog, InputError
+from pervformer_ros.bags.intake import Intake, IntakeConfig, MessageBundle
+from pervformer_ros.frame import NANOSECONDS, Fault, FaultLog, InputError
 from pervformer_ros.nodes import parameters
 from pervformer_ros.nodes.diagnostics import FaultReporter, array
 from pervformer_ros.nodes.parameters import Spec
@@ -201,12 +201,26 @@ class StreamNode(LifecycleNode):
                 Fault.INVALID_ODOMETRY,
                 f"odometry is in frame '{frame}', odom_frame is '{expected}': set odom_frame",
             )
+        before_ns = self.intake.newest_odometry_ns
         ready = self.intake.on_odometry(message)
-        self.on_odometry_taken(stamp_of(message.header))
+        stamp_ns = self.intake.newest_odometry_ns
+        if stamp_ns is None or stamp_ns == before_ns:  # refused
+            return ready
+        if self._is_of_this_time(stamp_ns, before_ns):
+            self.on_odometry_taken(stamp_ns)
         return ready
 
+    def _is_of_this_time(self, stamp_ns: int, before_ns: int | None) -> bool:
+        """Tell whether odometry is near the last image or, as images may cease, near that before.
+
+        So a single stamp that jumps is left out, as an image's is.
+        """
+        limit_ns = int(self.intake.config.assembly.jump_ahead_s * NANOSECONDS)
+        others = (self._newest_ns, before_ns)
+        return any(ns is not None and abs(stamp_ns - ns) < limit_ns for ns in others)
+
     def on_odometry_taken(self, stamp_ns: int) -> None:
-        """Do what is to be done with every odometry message; nothing here."""
+        """Do what is to be done with odometry that was taken and is of this time; nothing here."""
 
     @property
     def qualified_name(self) -> str:

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SLAM node: features and odometry in; a corrected pose, path and graph out."""
 
+import os
 import threading
 import time
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -60,8 +61,11 @@ class SlamNode(StreamNode):
     def open(self, given: dict[str, Any]) -> None:
         """Create the back end, the publishers and services."""
         self.backend = SlamBackend(keeps_history=False)
-        self._map_file = given["map_file"]
-        self._begin()
+        self._map: BinaryIO | None = None
+        if given["map_file"]:
+            self._load(FilePath(given["map_file"]))
+        else:
+            self._begin()
         self._map_services = [
             self.create_service(SaveMemory, "~/save_map", self._on_save_map),
             self.create_service(LoadMemory, "~/load_map", self._on_load_map),
@@ -79,10 +83,20 @@ class SlamNode(StreamNode):
 
     def _begin(self) -> None:
         """Begin anew, in the saved map if there is one."""
-        if self._map_file:
-            self.backend.resume_map(FilePath(self._map_file))
+        if self._map is not None:
+            self.backend.resume_map(FilePath(f"/proc/self/fd/{self._map.fileno()}"))
         else:
             self.backend.reset()
+        self._forget_frames()
+
+    def _load(self, path: FilePath) -> None:
+        """Begin in the map of a file, and keep that map; on an error nothing changes."""
+        kept = _in_memory(path)
+        self.backend.resume_map(path)
+        self._map = kept
+        self._forget_frames()
+
+    def _forget_frames(self) -> None:
         self._last: SlamUpdate | None = None
         self._tf_ns: int | None = None
 
@@ -197,12 +211,12 @@ class SlamNode(StreamNode):
     def _on_save_map(
         self, request: SaveMemory.Request, response: SaveMemory.Response
     ) -> SaveMemory.Response:
-        with self._line:
-            saved = self.backend.snapshot_map()
         try:
+            with self._line:
+                saved = self.backend.snapshot_map()
             saved.write(FilePath(request.path))
-        except MapError as error:
-            response.success, response.message = False, str(error)
+        except Exception as error:  # the map in memory must outlive it
+            response.success, response.message = False, self._refusal("save", error)
         else:
             count = len(saved.keyframes)
             response.success, response.message = True, f"{count} keyframes in {request.path}"
@@ -214,17 +228,21 @@ class SlamNode(StreamNode):
         if not request.path:
             response.success, response.message = False, "path is empty: name the file of a map"
             return response
-        before, self._map_file = self._map_file, request.path
         try:
             with self._line:
-                self._begin()
+                self._load(FilePath(request.path))
                 count = len(self.backend.graph().poses)
-        except MapError as error:
-            self._map_file = before
-            response.success, response.message = False, str(error)
+        except Exception as error:  # the map in memory must outlive it
+            response.success, response.message = False, self._refusal("load", error)
         else:
             response.success, response.message = True, f"{count} keyframes from {request.path}"
         return response
+
+    def _refusal(self, what: str, error: Exception) -> str:
+        """Log and return the words of an error; what no map is to blame for goes by its name."""
+        words = str(error) if isinstance(error, MapError) else repr(error)
+        self.get_logger().error(f"cannot {what} the map: {words}")
+        return words
 
     def statuses(self, recent: list[Fault]) -> list[DiagnosticStatus]:
         """Report input and tracking."""
@@ -255,6 +273,22 @@ class SlamNode(StreamNode):
             input_status,
             status(f"{name}: tracking", level, last.state.value, tracking),
         ]
+
+
+def _in_memory(path: FilePath) -> BinaryIO:
+    """Return a copy of a map's file: the stick it is on may be gone when time jumps back.
+
+    Raises:
+        MapError: if it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MapError(f"cannot read {path}: {error.strerror or error}") from error
+    copy = open(os.memfd_create("map"), "w+b")  # noqa: SIM115 - it lasts as long as the map counts
+    copy.write(data)
+    copy.flush()
+    return copy
 
 
 def _point(T: Array) -> Point:

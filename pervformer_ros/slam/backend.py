@@ -308,12 +308,22 @@ class SlamBackend:
             raise InputError(
                 Fault.INVALID_ODOMETRY, "odometry holds NaN or infinity: pass None where it is lost"
             )
-        if len(self._keyframes) and len(features):
-            ours, theirs = self._keyframes[-1].descriptors.shape[1], features.descriptors.shape[1]
-            if ours != theirs:
-                raise ValueError(
-                    f"descriptors have {theirs} numbers but those of the map have {ours}: "
-                    "use the kind of features that it was made with, or begin a new one"
+        if not len(self._keyframes):
+            return
+        places = (len(k.place_descriptor) for k in reversed(self._keyframes))
+        sizes = {
+            "descriptors": (
+                self._keyframes[-1].descriptors.shape[1],
+                features.descriptors.shape[1] if len(features) else 0,
+            ),
+            "place descriptors": (next(filter(None, places), 0), len(features.place_descriptor)),
+        }
+        for what, (ours, theirs) in sizes.items():
+            if ours and theirs and ours != theirs:
+                raise InputError(
+                    Fault.WRONG_FEATURES,
+                    f"{what} have {theirs} numbers but those of the map have {ours}: use the kind "
+                    "of features and the model that it was made with, or begin a new one",
                 )
 
     def _predict(self, stamp_ns: int, reading: Reading | None) -> PoseEstimate:

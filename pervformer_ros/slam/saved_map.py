@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The map on disk: one safetensors file with all keyframes and the graph that holds them."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from pervformer_ros.slam.graph import Edge, EdgeKind, PoseGraph, Vertical
 from pervformer_ros.slam.keyframe import Keyframe
 
 FORMAT = "pervformer_ros map"
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 KINDS = list(EdgeKind)
 
 
@@ -58,10 +59,13 @@ class SavedMap:
             "cameras": json.dumps([asdict(camera) for camera in cameras]),
         }
         tensors = {
-            **_pack_keyframes(self.keyframes, cameras),
-            **_pack_graph(self.graph),
+            name: np.ascontiguousarray(tensor)
+            for name, tensor in {
+                **_pack_keyframes(self.keyframes, cameras),
+                **_pack_graph(self.graph),
+            }.items()
         }
-        data = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, header)
+        data = save(tensors, header | {"sha256": _digest(header, tensors)})
         try:
             write_whole(path, data)
         except OSError as error:
@@ -80,10 +84,12 @@ class SavedMap:
                 found = header.get("format"), header.get("version")
                 if found != (FORMAT, FORMAT_VERSION):
                     raise MapError(
-                        f"{path} is no map of version {FORMAT_VERSION}: save it again with this "
-                        "version of pervformer_ros"
+                        f"{path} is no map of version {FORMAT_VERSION}: drive anew and save one "
+                        "with this version of pervformer_ros"
                     )
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if header.pop("sha256") != _digest(header, tensors):
+                raise MapError(f"{path} is damaged (its digest is another): load another one")
             cameras = [
                 CameraModel(**{**c, "distortion": tuple(c["distortion"])})
                 for c in json.loads(header["cameras"])
@@ -97,6 +103,15 @@ class SavedMap:
             raise
         except (SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
             raise MapError(f"{path} is damaged ({error}): load another one") from error
+
+
+def _digest(header: dict[str, str], tensors: dict[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of all that is in the file but itself."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+        digest.update(tensor.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def _pack_keyframes(keyframes: list[Keyframe], cameras: list[CameraModel]) -> dict[str, Array]:
@@ -123,7 +138,9 @@ def _unpack_keyframes(
         [part.copy() for part in np.split(tensors[name], ends)]
         for name in ("points", "static_probability", "descriptors")
     )
-    places = iter(row.copy() for row in tensors["place_descriptors"])
+    has_place = np.flatnonzero(tensors["has_place"]).tolist()
+    places = dict(zip(has_place, tensors["place_descriptors"], strict=True))
+    nowhere = np.empty(0, np.float32)
     return [
         Keyframe(
             id=i,
@@ -134,7 +151,7 @@ def _unpack_keyframes(
             points=points[i],
             static_probability=static[i],
             descriptors=descriptors[i],
-            place_descriptor=(next(places) if tensors["has_place"][i] else np.empty(0, np.float32)),
+            place_descriptor=places.get(i, nowhere).copy(),
             looking_distance=float(tensors["looking_distance"][i]),
         )
         for i, stamp in enumerate(stamps_ns)
@@ -170,11 +187,18 @@ def _unpack_graph(tensors: dict[str, NDArray[Any]]) -> PoseGraph:
         tensors["vertical_sigma"].tolist(),
         strict=True,
     )
-    stamps = tensors["stamps_ns"]
+    stamps, poses = tensors["stamps_ns"], tensors["poses"]
+    if poses.shape != (len(stamps), 4, 4) or not np.isfinite(poses).all():
+        raise ValueError(f"{len(stamps)} keyframes have poses that are none")
+    for name in ("edge_ends", "vertical_keyframe"):
+        if not np.isin(tensors[name], np.arange(len(stamps))).all():
+            raise ValueError(f"{name} names a keyframe that there is not")
+    if not (tensors["vertical_sigma"] > 0).all():
+        raise ValueError("an error of a vertical is not positive")
     return PoseGraph(
         np.arange(len(stamps)),
         stamps,
-        tensors["poses"],
+        poses,
         tuple(Edge(a, b, KINDS[kind], T, covariance) for (a, b), kind, T, covariance in edges),
         tuple(Vertical(*vertical) for vertical in verticals),
     )

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A map that outlives the process: what is in the file, and a robot that wakes up in it."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from slam_room import CAMERA, FRAME_NS, T_BASE_CAMERA, Run
 
+from pervformer_ros.frame import Fault, InputError
 from pervformer_ros.geometry import invert, make_transform
 from pervformer_ros.slam import EdgeKind, MapError, SlamBackend, TrackingState
-from pervformer_ros.slam.saved_map import FORMAT, SavedMap
+from pervformer_ros.slam.saved_map import FORMAT, SavedMap, _digest
 
 DROVE, WOKE = 70, 20  # frames of the first day; the frame at which it wakes up on the second
 
@@ -124,18 +126,34 @@ def _of_something_else(path):
     path.write_text("no map")
 
 
-def _lacking(path):
+def _rewrite(path, change):
+    """Change the tensors of a file that is sound but for that."""
     tensors = load_file(path)
-    header = {"format": FORMAT, "version": "1", "cameras": "[]", "is_level": "true"}
-    save_file({k: v for k, v in tensors.items() if k != "points"}, path, header)
+    with safe_open(path, "numpy") as file:
+        header = file.metadata()
+    change(tensors)
+    del header["sha256"]
+    save_file(tensors, path, header | {"sha256": _digest(header, tensors)})
+
+
+def _lacking(path):
+    _rewrite(path, lambda tensors: tensors.pop("points"))
 
 
 def _unsolvable(path):
-    tensors = load_file(path)
-    tensors["edge_covariance"] = np.full_like(tensors["edge_covariance"], np.nan)
-    with safe_open(path, "numpy") as file:
-        header = file.metadata()
-    save_file(tensors, path, header)
+    _rewrite(path, lambda tensors: tensors["edge_covariance"].fill(np.nan))
+
+
+def _without_poses(path):
+    _rewrite(path, lambda tensors: tensors["poses"].fill(np.nan))
+
+
+def _tied_to_nothing(path):
+    _rewrite(path, lambda tensors: tensors["edge_ends"].fill(10**6))
+
+
+def _of_places_too_few(path):
+    _rewrite(path, lambda tensors: tensors["has_place"].fill(True))
 
 
 @pytest.mark.parametrize(
@@ -147,6 +165,9 @@ def _unsolvable(path):
         (_of_something_else, "damaged"),
         (_of_another_version, "no map of version"),
         (_lacking, "damaged"),
+        (_without_poses, "damaged"),
+        (_tied_to_nothing, "damaged"),
+        (_of_places_too_few, "damaged"),
     ],
 )
 def test_a_file_that_is_no_map_is_refused_and_nothing_changes(room, saved, spoil, message):
@@ -156,6 +177,43 @@ def test_a_file_that_is_no_map_is_refused_and_nothing_changes(room, saved, spoil
     with pytest.raises(MapError, match=message):
         backend.resume_map(saved)
     assert len(backend.trajectory()) == 1
+
+
+def test_features_that_do_not_fit_the_map_are_refused_in_words(room, tmp_path):
+    """Of another kind, or of a model whose place descriptor has another length."""
+    fit = [replace(f, place_descriptor=np.ones(64, np.float32)) for f in room.features[:15]]
+    path = tmp_path / "map"
+    Run(room.truth, room.odometry, fit).play().backend.save_map(path)
+    backend = SlamBackend()
+    backend.resume_map(path)
+    others = [
+        replace(fit[0], descriptors=fit[0].descriptors[:, :64]),
+        replace(fit[0], place_descriptor=np.ones(32, np.float32)),
+    ]
+    for other in others:
+        with pytest.raises(InputError, match="use the kind of features and the model") as raised:
+            backend.update(other, CAMERA, T_BASE_CAMERA, room.odometry[0])
+        assert raised.value.fault is Fault.WRONG_FEATURES
+    for features, odometry in zip(fit, room.odometry, strict=False):
+        backend.update(features, CAMERA, T_BASE_CAMERA, odometry)
+    backend.save_map(path)
+
+
+def test_one_spoilt_bit_anywhere_is_noticed(saved, tmp_path):
+    data = saved.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    with safe_open(saved, "numpy") as file:
+        names = list(file.keys())
+    tensors = json.loads(data[8:start])
+    places = [tensors[name]["data_offsets"] for name in names]
+    bits = [start + first for first, end in places if end > first]
+    for at in [*bits, data.index(b"260.0")]:
+        spoilt = bytearray(data)
+        spoilt[at] ^= 1
+        path = tmp_path / "spoilt"
+        path.write_bytes(spoilt)
+        with pytest.raises(MapError, match="damaged"):
+            SlamBackend().resume_map(path)
 
 
 def test_a_place_that_cannot_be_written_to_is_named(yesterday, tmp_path):
