@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SLAM node: features and odometry in; a corrected pose, path and graph out."""
 
-import os
 import threading
 import time
 from pathlib import Path as FilePath
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -29,6 +28,7 @@ from pervformer_ros.slam import (
     EdgeKind,
     MapError,
     PoseGraph,
+    SavedMap,
     SlamBackend,
     SlamUpdate,
     TrackingState,
@@ -61,7 +61,7 @@ class SlamNode(StreamNode):
     def open(self, given: dict[str, Any]) -> None:
         """Create the back end, the publishers and services."""
         self.backend = SlamBackend(keeps_history=False)
-        self._map: BinaryIO | None = None
+        self._map: SavedMap | None = None
         if given["map_file"]:
             self._load(FilePath(given["map_file"]))
         else:
@@ -84,16 +84,14 @@ class SlamNode(StreamNode):
     def _begin(self) -> None:
         """Begin anew, in the saved map if there is one."""
         if self._map is not None:
-            self.backend.resume_map(FilePath(f"/proc/self/fd/{self._map.fileno()}"))
+            self.backend.resume(self._map)
         else:
             self.backend.reset()
         self._forget_frames()
 
     def _load(self, path: FilePath) -> None:
         """Begin in the map of a file, and keep that map; on an error nothing changes."""
-        kept = _in_memory(path)
-        self.backend.resume_map(path)
-        self._map = kept
+        self._map = self.backend.resume_map(path)
         self._forget_frames()
 
     def _forget_frames(self) -> None:
@@ -273,22 +271,6 @@ class SlamNode(StreamNode):
             input_status,
             status(f"{name}: tracking", level, last.state.value, tracking),
         ]
-
-
-def _in_memory(path: FilePath) -> BinaryIO:
-    """Return a copy of a map's file: the stick it is on may be gone when time jumps back.
-
-    Raises:
-        MapError: if it cannot be read.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise MapError(f"cannot read {path}: {error.strerror or error}") from error
-    copy = open(os.memfd_create("map"), "w+b")  # noqa: SIM115 - it lasts as long as the map counts
-    copy.write(data)
-    copy.flush()
-    return copy
 
 
 def _point(T: Array) -> Point:

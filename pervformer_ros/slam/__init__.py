@@ -6,13 +6,14 @@ from pervformer_ros.geometry import Trajectory
 from pervformer_ros.slam.backend import SlamBackend, SlamUpdate, TrackingState
 from pervformer_ros.slam.config import SlamConfig
 from pervformer_ros.slam.graph import Edge, EdgeKind, PoseGraph
-from pervformer_ros.slam.saved_map import MapError
+from pervformer_ros.slam.saved_map import MapError, SavedMap
 
 __all__ = [
     "Edge",
     "EdgeKind",
     "MapError",
     "PoseGraph",
+    "SavedMap",
     "SlamBackend",
     "SlamConfig",
     "SlamUpdate",

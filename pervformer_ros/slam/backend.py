@@ -258,20 +258,29 @@ class SlamBackend:
         """
         self.snapshot_map().write(path)
 
-    def resume_map(self, path: Path) -> None:
-        """Begin anew in the map of a file.
-
-        Where the robot is in it nobody knows: until a place is recognised, a new piece of map grows
-        from where odometry starts. On an error nothing changes.
+    def resume_map(self, path: Path) -> SavedMap:
+        """Begin anew in the map of a file, and return that map; see `resume`.
 
         Raises:
             MapError: if the file is missing, damaged or of another version.
         """
         saved = SavedMap.read(path)
+        self.resume(saved)
+        return saved
+
+    def resume(self, saved: SavedMap) -> None:
+        """Begin anew in a map.
+
+        Where the robot is in it nobody knows: until a place is recognised, a new piece of map grows
+        from where odometry starts. On an error nothing changes.
+
+        Raises:
+            MapError: if it cannot be solved.
+        """
         try:
             graph = GraphOptimiser.resume(saved.graph)
         except RuntimeError as error:
-            raise MapError(f"{path} holds no map that can be solved: load another one") from error
+            raise MapError("the map cannot be solved: load another one") from error
         self.reset()
         self._graph = graph
         self._resumed = len(saved.keyframes)

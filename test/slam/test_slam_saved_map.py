@@ -159,7 +159,7 @@ def _of_places_too_few(path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_unsolvable, "no map that can be solved"),
+        (_unsolvable, "cannot be solved"),
         (_missing, "cannot read"),
         (_cut, "damaged"),
         (_of_something_else, "damaged"),
