@@ -298,6 +298,8 @@ def _result(path: Path, bag: BagReader, heard: Listener) -> Replay:
     keyframes = set(heard.final)
     kind = _values(heard, "pervformer: model").get("features", "")
     result = Replay(str(path), kind, realtime=True)
+    bag.count_absent()
+    result.faults = bag.faults.summary()
     for stamp in sorted(heard.online):
         counts, status = heard.counts.get(stamp), heard.status.get(stamp)
         if counts is None or status is None:

@@ -59,6 +59,14 @@ def test_extrinsics_can_be_given(synthetic_bag, tmp_path):
     assert "could not convert" in failure(bare, tmp_path, "--extrinsics", "a b c d e f g")
 
 
+def test_a_bag_without_depth_is_reported_with_a_word_about_it(synthetic_bag, tmp_path):
+    result = replay(synthetic_bag(depth=None, count=4), tmp_path)
+    assert result.exit_code == 0
+    (line,) = (line for line in result.output.splitlines() if "depth_missing" in line)
+    assert "no topic /camera/depth/image_raw (depth); it has none of its type" in line
+    assert set(json.loads((tmp_path / "report.json").read_text())["faults"]) == {"depth_missing"}
+
+
 def test_a_bag_that_breaks_off_is_reported_with_a_word_about_it(synthetic_bag, tmp_path):
     bag = synthetic_bag(count=24)
     file = bag / f"{bag.name}.mcap"
