@@ -366,6 +366,11 @@ def _open(path: Path) -> tuple[AnyReader, list[str]]:
         reader.open()
     except Exception as error:  # rosbags and the codecs under it raise many kinds
         salvaged = salvage(path, default_types)
+        if salvaged is None and not _may_be_bag(path):
+            raise BagError(
+                f"{path} is no bag: give the folder that holds metadata.yaml, an .mcap, .db3 or "
+                ".bag"
+            ) from error
         if salvaged is None:
             raise BagError(
                 f"{path} cannot be opened as a bag ({error}): if its recorder was killed, try "
@@ -373,3 +378,11 @@ def _open(path: Path) -> tuple[AnyReader, list[str]]:
             ) from error
         return salvaged, missing_parts(path)
     return reader, []
+
+
+def _may_be_bag(path: Path) -> bool:
+    """Tell by the names of files whether a path is a recording, be it a broken one."""
+    if not path.is_dir():
+        return path.suffix in (".mcap", ".db3", ".bag")
+    parts = {suffix for file in path.iterdir() for suffix in file.suffixes}
+    return (path / "metadata.yaml").exists() or bool(parts & {".mcap", ".db3"})

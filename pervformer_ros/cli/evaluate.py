@@ -98,7 +98,7 @@ def evaluate_drift(
     methods: Annotated[
         str, typer.Option(help="Of odometry,orb,orb_masked,pervformer_unmasked,pervformer,open3d.")
     ] = "",
-    modes: Annotated[str, typer.Option(help="fused, visual or both.")] = "fused,visual",
+    modes: Annotated[str, typer.Option(help="fused, visual or fused,visual.")] = "fused,visual",
     masks: Annotated[str, typer.Option(help="model, or truth to see what masks can do.")] = "model",
     checkpoint: Annotated[str, typer.Option(help=CHECKPOINT_HELP)] = "",
     model: Annotated[Size, typer.Option(help=SIZE_HELP)] = Size.small,

@@ -337,8 +337,10 @@ def test_what_is_no_bag_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("not a bag")
     (tmp_path / "empty").mkdir()
     assert "does not exist" in refusal(tmp_path / "nowhere")
-    assert "cannot be opened as a bag" in refusal(tmp_path / "notes.txt")
-    assert "cannot be opened as a bag" in refusal(tmp_path / "empty")
+    for name in ("notes.txt", "empty"):
+        text = refusal(tmp_path / name)
+        assert "is no bag: give the folder that holds metadata.yaml" in text
+        assert "reindex" not in text, "there is nothing to mend"
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,8 @@ def test_every_failure_is_one_line(bag, tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(b"none")
     out = tmp_path / "out"
     assert "does not exist" in failure(tmp_path / "nowhere", out)
-    assert "cannot be opened as a bag" in failure(tmp_path / "notes.txt", out)
-    assert "cannot be opened as a bag" in failure(tmp_path / "empty", out)
+    assert "is no bag: give the folder" in failure(tmp_path / "notes.txt", out)
+    assert "is no bag: give the folder" in failure(tmp_path / "empty", out)
     assert "has no topic /rgb (colour); it has" in failure(bag, out, "--colour-topic", "/rgb")
     assert "is of type" in failure(bag, out, "--odom-topic", "/camera/color/image_raw")
     assert "no topic /wheels (odometry); it has" in failure(bag, out, "--odom-topic", "/wheels")
