@@ -169,11 +169,11 @@ def run_live(
         "ROS_DOMAIN_ID": str(domain),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
-    log_folder.mkdir(parents=True, exist_ok=True)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     rclpy.init(domain_id=domain)
     try:
-        with ExitStack() as stack, reader as bag:
+        with reader as bag, ExitStack() as stack:
+            log_folder.mkdir(parents=True, exist_ok=True)
             start = _starter(stack, environment, log_folder)
             perception = _streams(bag) | options.common | options.parameters
             slam = {"use_odometry": perception["use_odometry"]} | options.common
