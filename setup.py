@@ -31,7 +31,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", "**/*.jinja", "**/*.yaml"]},
+    package_data={NAME: ["py.typed", "**/*.jinja"]},
     data_files=data_files(),
     install_requires=[
         "torch>=2.4",
@@ -51,7 +51,17 @@ setup(
         "matplotlib>=3.5",
         "psutil>=5.9",
     ],
-    extras_require={"evaluate": ["transformers>=4.56"], "view": ["rerun-sdk>=0.39"]},
+    extras_require={
+        "evaluate": [
+            "transformers>=4.56",
+            "torchmetrics>=1.9",
+            "pycocotools>=2.0.11",
+            "trackeval>=1.3",  # asks for opencv-python: install scripts/opencv_python before it
+            "tabulate>=0.10",
+        ],
+        "train": ["tensorboard>=2.21"],
+        "view": ["rerun-sdk>=0.39"],
+    },
     entry_points={
         "console_scripts": [
             "pervformer = pervformer_ros.cli:main",

@@ -152,7 +152,7 @@ class Intake:
             raise InputError(
                 Fault.NO_EXTRINSICS,
                 f"/tf_static has no path from '{self.config.base_frame}' to '{optical_frame}': "
-                "publish it or set camera_extrinsics",
+                "publish it or set camera_extrinsics (--extrinsics) or base_frame (--base-frame)",
             )
         return T
 
@@ -210,7 +210,7 @@ class Intake:
         if T_child_base is None:
             raise ValueError(
                 f"child frame is '{child}' and /tf_static does not join it to "
-                f"'{self.config.base_frame}': set base_frame"
+                f"'{self.config.base_frame}': set base_frame (--base-frame)"
             )
         return T_odom_child @ T_child_base
 
@@ -253,7 +253,7 @@ def camera_model(message: Any, rectified: bool = False) -> CameraModel:
         raise InputError(
             Fault.INVALID_CAMERA_INFO,
             f"distortion model '{message.distortion_model}' is not supported: rectify the images "
-            "(image_proc) and set rectified",
+            "(image_proc) and set rectified (--rectified)",
         )
     region = message.roi
     across, down = max(1, int(message.binning_x)), max(1, int(message.binning_y))

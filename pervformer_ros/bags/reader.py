@@ -19,7 +19,7 @@ from rosbags.typesys.store import Typestore
 from pervformer_ros.bags.intake import Intake, IntakeConfig, MessageBundle, pose_of
 from pervformer_ros.bags.salvage import missing_parts, salvage
 from pervformer_ros.bags.timeline import Placed, Timeline
-from pervformer_ros.frame import FaultLog, Frame, InputError
+from pervformer_ros.frame import Fault, FaultLog, Frame, InputError
 from pervformer_ros.geometry import Array, Trajectory
 
 TF_STATIC = "/tf_static"
@@ -49,6 +49,18 @@ TYPES = {
     "odometry": ("nav_msgs/msg/Odometry",),
     "truth_odometry": ("nav_msgs/msg/Odometry",),
 }
+OPTIONS = {
+    "colour": "--colour-topic",
+    "camera_info": "--info-topic",
+    "depth": "--depth-topic",
+    "odometry": "--odom-topic",
+}
+# What a recording need not have, and what becomes of it then.
+OPTIONAL = {
+    "depth": (Fault.DEPTH_MISSING, "without depth SLAM is odometry alone"),
+    "odometry": (Fault.ODOMETRY_GAP, "without odometry SLAM is by sight alone"),
+}
+TRUTH = "/ground_truth/"
 
 
 @dataclass
@@ -125,6 +137,12 @@ class BagReader:
     def has_odometry(self) -> bool:
         """Whether the bag has an odometry stream that is not silent."""
         return self._has("odometry")
+
+    def count_absent(self) -> None:
+        """Count depth and odometry as missing, once each, where the bag has none."""
+        for stream, (fault, then) in OPTIONAL.items():
+            if not self._has(stream):
+                self.faults.add(fault, f"{then}: {self._missing(stream)}")
 
     @property
     def types(self) -> dict[str, str]:
@@ -318,10 +336,23 @@ class BagReader:
 
     def _missing(self, stream: str) -> str:
         lack = "messages on" if self._streams[stream] else "topic"
-        of_use = sorted({c.topic for c in self._reader.connections if c.msgtype in TYPES[stream]})
+        topic, of_use = getattr(self.topics, stream), self._of_use(stream)
+        hint = f"{', '.join(of_use)}: name the right one with {OPTIONS.get(stream, 'an option')}"
         return (
-            f"{self.path} has no {lack} {getattr(self.topics, stream)} ({stream}); it has "
-            f"{', '.join(of_use) or 'none of its type'}: name the right one with an option"
+            f"{self.path} has no {lack} {topic} ({stream}); it has "
+            f"{hint if of_use else 'none of its type'}"
+        )
+
+    def _of_use(self, stream: str) -> list[str]:
+        """Return the topics that may be a stream: of its type, and not known as another."""
+        others = {"colour": "depth", "depth": "colour"}
+        other = getattr(self.topics, others[stream]) if stream in others else None
+        known = {f"{other}{suffix}" for some in SUFFIXES.values() for suffix in some}
+        of_type = {c.topic for c in self._reader.connections if c.msgtype in TYPES[stream]}
+        return sorted(
+            topic
+            for topic in of_type - known
+            if not topic.startswith(TRUTH) and not (stream == "colour" and "depth" in topic.lower())
         )
 
 
@@ -335,6 +366,11 @@ def _open(path: Path) -> tuple[AnyReader, list[str]]:
         reader.open()
     except Exception as error:  # rosbags and the codecs under it raise many kinds
         salvaged = salvage(path, default_types)
+        if salvaged is None and not _may_be_bag(path):
+            raise BagError(
+                f"{path} is no bag: give the folder that holds metadata.yaml, an .mcap, .db3 or "
+                ".bag"
+            ) from error
         if salvaged is None:
             raise BagError(
                 f"{path} cannot be opened as a bag ({error}): if its recorder was killed, try "
@@ -342,3 +378,11 @@ def _open(path: Path) -> tuple[AnyReader, list[str]]:
             ) from error
         return salvaged, missing_parts(path)
     return reader, []
+
+
+def _may_be_bag(path: Path) -> bool:
+    """Tell by the names of files whether a path is a recording, be it a broken one."""
+    if not path.is_dir():
+        return path.suffix in (".mcap", ".db3", ".bag")
+    parts = {suffix for file in path.iterdir() for suffix in file.suffixes}
+    return (path / "metadata.yaml").exists() or bool(parts & {".mcap", ".db3"})

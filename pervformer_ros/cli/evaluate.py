@@ -98,7 +98,7 @@ def evaluate_drift(
     methods: Annotated[
         str, typer.Option(help="Of odometry,orb,orb_masked,pervformer_unmasked,pervformer,open3d.")
     ] = "",
-    modes: Annotated[str, typer.Option(help="fused, visual or both.")] = "fused,visual",
+    modes: Annotated[str, typer.Option(help="fused, visual or fused,visual.")] = "fused,visual",
     masks: Annotated[str, typer.Option(help="model, or truth to see what masks can do.")] = "model",
     checkpoint: Annotated[str, typer.Option(help=CHECKPOINT_HELP)] = "",
     model: Annotated[Size, typer.Option(help=SIZE_HELP)] = Size.small,
@@ -181,8 +181,9 @@ def speed(
 
     with clear_errors(ImportError), progress_bar("evaluate speed") as progress:
         check_folder(out)
-        frames = tuple(int(word) for word in windows.split(","))
-        if min(frames) < 1:
+        words = [word.strip() for word in windows.split(",")]
+        frames = tuple(int(word) for word in words if word.isdecimal())
+        if len(frames) < len(words) or min(frames) < 1:
             raise ValueError(f"--windows are '{windows}': give numbers of frames from 1 on")
         plan = QUICK if quick else SpeedPlan(windows=frames, threads=threads, rounds=rounds)
         rows = measure_speed(plan, progress)

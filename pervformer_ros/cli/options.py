@@ -47,7 +47,7 @@ Weights = Annotated[str, typer.Option(help=CHECKPOINT_HELP)]
 ModelSize = Annotated[Size, typer.Option(help=SIZE_HELP)]
 Rate = Annotated[int, typer.Option(help="Images per second of simulated bags: 15, 5 or 3.")]
 # What a recording may call its topics and frames.
-ColourTopic = Annotated[str, typer.Option(help="Colour.")]
+ColourTopic = Annotated[str, typer.Option("--colour-topic", "--color-topic", help="Colour.")]
 InfoTopic = Annotated[str, typer.Option(help="CameraInfo.")]
 DepthTopic = Annotated[str, typer.Option(help="Aligned depth.")]
 OdomTopic = Annotated[str, typer.Option(help="Odometry.")]
@@ -84,13 +84,19 @@ def open_bag(
     from pervformer_ros.geometry import make_transform
 
     numbers = parse_extrinsics(extrinsics)
-    T_base_camera = make_transform(numbers[:3], numbers[3:]) if numbers else None
+    try:
+        T_base_camera = make_transform(numbers[:3], numbers[3:]) if numbers else None
+    except ValueError as error:
+        raise ValueError(f"--extrinsics is '{extrinsics}': {error}") from error
     return BagReader(bag, TopicNames(*topics), IntakeConfig(base_frame, T_base_camera, rectified))
 
 
 def parse_extrinsics(text: str) -> list[float]:
     """Return the numbers of "x y z qx qy qz qw", none of ""; ValueError names the option."""
-    numbers = [float(word) for word in text.replace(",", " ").split()]
+    try:
+        numbers = [float(word) for word in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise ValueError(f"--extrinsics is '{text}': give x y z qx qy qz qw") from error
     if len(numbers) not in (0, 7):
         raise ValueError(f"--extrinsics has {len(numbers)} numbers: give x y z qx qy qz qw")
     return numbers

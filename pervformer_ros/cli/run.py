@@ -101,6 +101,7 @@ def live(
 ) -> None:
     """Play a bag to the real nodes, each a process of its own, over DDS, and report the same."""
     with clear_errors():
+        check_folder(out)
         topics = colour_topic, info_topic, depth_topic, odom_topic
         reader = options.open_bag(bag, topics, base_frame, extrinsics, rectified)
         common: dict[str, Any] = {"base_frame": base_frame, "rectified": rectified}
@@ -113,7 +114,9 @@ def live(
 def simulate(
     scenario: Annotated[str, typer.Argument(help="Name of the scenario; a wrong one lists all.")],
     out: Annotated[Path, typer.Option(help="The bag to write.")],
-    seed: Annotated[int, typer.Option(help="Decides layout, textures, routes and noise.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Decides layout, textures, routes and noise.")
+    ] = 0,
     duration: Annotated[float | None, typer.Option(min=0.1, help="Cut off after so long.")] = None,
     rate: options.Rate = 15,
 ) -> None:
@@ -131,6 +134,8 @@ def demo(
     """Simulate part of a shift, run the nodes on it live, and report the drift."""
     from pervformer_ros.bags.reader import BagReader
 
+    with clear_errors():
+        check_folder(out)
     bag = out / "bag"
     if not bag.exists():
         simulate(DEMO_SCENARIO, bag, DEMO_SEED, DEMO_DURATION_S)

@@ -151,6 +151,7 @@ def replay(
     result.checkpoint, result.trained = pipeline.model_name, pipeline.trained
     odometry: list[tuple[int, Array]] = []
     with reader as bag, ExitStack() as stack:
+        bag.count_absent()
         jury = _jury(pipeline, bag)
         events = EventJury(bag) if pipeline.trained and EventJury.can_judge(bag) else None
         asked: list[Jury | EventJury | None] = [jury, events]

@@ -78,8 +78,7 @@ def load_model(path: Path | str | None, variant: str = "small", seed: int = 0) -
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(
-            f"there is no checkpoint {path}: give the path of a .safetensors file of "
-            "PervFormer's, or 'untrained' to run with random weights"
+            f"there is no checkpoint {path}: give the path of a .safetensors file of PervFormer's"
         )
     metadata, tensors = _read(path)
     try:

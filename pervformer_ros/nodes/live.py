@@ -42,6 +42,7 @@ START_TIMEOUT_S = 90.0
 # Once the player has left and nothing new was heard for so long, the run is over.
 SILENCE_S = 3.0
 DOMAINS = 100
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
 LOGS = "what it said is in the folder logs of --out"
 INPUTS = ("colour", "camera_info", "depth", "odometry")
 
@@ -61,6 +62,21 @@ class LiveOptions:
     parameters: dict[str, Any] = field(default_factory=dict)
     common: dict[str, Any] = field(default_factory=dict)
     rate: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A process, and the file of what it says."""
+
+    module: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def left(self) -> LiveError:
+        """Return the error that says that it left, with its last words."""
+        words = self.log.read_text("utf-8", "replace").split("\n")
+        last = next((line.strip() for line in reversed(words) if line.strip()), "it said nothing")
+        return LiveError(f"{self.module} left with code {self.process.returncode}: {last}; {LOGS}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +169,11 @@ def run_live(
         "ROS_DOMAIN_ID": str(domain),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
-    log_folder.mkdir(parents=True, exist_ok=True)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     rclpy.init(domain_id=domain)
     try:
-        with ExitStack() as stack, reader as bag:
+        with reader as bag, ExitStack() as stack:
+            log_folder.mkdir(parents=True, exist_ok=True)
             start = _starter(stack, environment, log_folder)
             perception = _streams(bag) | options.common | options.parameters
             slam = {"use_odometry": perception["use_odometry"]} | options.common
@@ -168,9 +184,8 @@ def run_live(
             ]
             listener = Listener(bag.image_count)
             camera_info = bag.topic("camera_info") or ""
-            logs = [log_folder / f"{name}.log" for name in ("perception", "slam")]
-            _wait(listener, nodes, logs, lambda: listener.nodes_are_listening(camera_info))
-            memory = psutil.Process(nodes[0].pid).memory_info
+            _wait(listener, nodes, lambda: listener.nodes_are_listening(camera_info))
+            memory = psutil.Process(nodes[0].process.pid).memory_info
             rss_mb = [memory().rss / MEGABYTE]
             inputs = [TF_STATIC, *(t for t in map(bag.topic, INPUTS) if t)]
             told = ["--rate", str(options.rate), "--topics", *inputs, "--wait-for", *inputs]
@@ -189,13 +204,21 @@ def run_live(
 
 def _streams(bag: BagReader) -> dict[str, Any]:
     """Return the parameters that tell the perception node what this bag has."""
-    colour, depth = bag.topic("colour") or "", bag.topic("depth") or ""
     return {
-        "image_transport": "compressed" if colour.endswith("/compressed") else "raw",
-        "depth_transport": depth.rpartition("/")[2] if "/compressed" in depth else "raw",
+        "image_transport": _transport(bag, "colour"),
+        "depth_transport": _transport(bag, "depth"),
         "use_depth": bag.has_depth,
         "use_odometry": bag.has_odometry,
     }
+
+
+def _transport(bag: BagReader, stream: str) -> str:
+    """Return how a stream travels, by its topic's type."""
+    topic = bag.topic(stream)
+    if topic is None or bag.types[topic] != COMPRESSED:
+        return "raw"
+    plain = stream == "colour" or topic.endswith("/compressed")
+    return "compressed" if plain else "compressedDepth"
 
 
 def _remappings(bag: BagReader) -> dict[str, str]:
@@ -203,7 +226,8 @@ def _remappings(bag: BagReader) -> dict[str, str]:
     usual, found = TopicNames(), {}
     for stream in INPUTS:
         if topic := bag.topic(stream):
-            suffix = topic.removeprefix(getattr(bag.topics, stream))
+            transport = _transport(bag, stream)
+            suffix = "" if transport == "raw" else f"/{transport}"
             found[getattr(usual, stream) + suffix] = topic
     return {theirs: here for theirs, here in found.items() if theirs != here}
 
@@ -216,10 +240,12 @@ def _ros_arguments(parameters: dict[str, Any], topics: dict[str, str]) -> list[s
 
 def _starter(
     stack: ExitStack, environment: dict[str, str], log_folder: Path
-) -> Callable[..., "subprocess.Popen[bytes]"]:
-    def start(module: str, *arguments: str) -> "subprocess.Popen[bytes]":
+) -> Callable[..., Started]:
+    def start(module: str, *arguments: str) -> Started:
         command = [sys.executable, "-m", f"pervformer_ros.nodes.{module}", *arguments]
-        return stack.enter_context(_process(command, environment, log_folder / f"{module}.log"))
+        log = log_folder / f"{module}.log"
+        process = stack.enter_context(_process(command, environment, log))
+        return Started(module, process, log)
 
     return start
 
@@ -244,16 +270,11 @@ def _process(
                 process.wait()
 
 
-def _wait(
-    listener: Listener,
-    nodes: list["subprocess.Popen[bytes]"],
-    logs: list[Path],
-    ready: Callable[[], bool],
-) -> None:
+def _wait(listener: Listener, nodes: list[Started], ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while not ready():
         _check_alive(nodes)
-        if refusal := _refusal(logs):
+        if refusal := _refusal([node.log for node in nodes]):
             raise LiveError(refusal)
         if time.monotonic() > deadline:
             raise LiveError(f"the nodes were not ready within {START_TIMEOUT_S:.0f} s; {LOGS}")
@@ -266,26 +287,23 @@ def _refusal(logs: list[Path]) -> str | None:
     return next((line[line.index(REFUSAL) :] for line in lines if REFUSAL in line), None)
 
 
-def _until_silent(
-    listener: Listener, nodes: list["subprocess.Popen[bytes]"], player: "subprocess.Popen[bytes]"
-) -> Iterator[None]:
+def _until_silent(listener: Listener, nodes: list[Started], player: Started) -> Iterator[None]:
     """Listen until the player has left and nothing new comes; yields every now and then."""
     heard, last_news = 0, time.monotonic()
-    while player.poll() is None or time.monotonic() - last_news < SILENCE_S:
+    while player.process.poll() is None or time.monotonic() - last_news < SILENCE_S:
         _check_alive(nodes)
         rclpy.spin_once(listener, timeout_sec=0.1)
-        if len(listener.online) != heard or player.poll() is None:
+        if len(listener.online) != heard or player.process.poll() is None:
             heard, last_news = len(listener.online), time.monotonic()
             yield
-    if player.returncode not in (0, BROKEN_OFF):
-        raise LiveError(f"the bag player left with code {player.returncode}; {LOGS}")
+    if player.process.returncode not in (0, BROKEN_OFF):
+        raise player.left()
 
 
-def _check_alive(nodes: list["subprocess.Popen[bytes]"]) -> None:
+def _check_alive(nodes: list[Started]) -> None:
     for node in nodes:
-        if node.poll() is not None:
-            module = str(node.args[2]) if isinstance(node.args, list) else ""
-            raise LiveError(f"{module} left with code {node.returncode}; {LOGS}")
+        if node.process.poll() is not None:
+            raise node.left()
 
 
 def _complaints(heard: Listener) -> str:
@@ -298,6 +316,8 @@ def _result(path: Path, bag: BagReader, heard: Listener) -> Replay:
     keyframes = set(heard.final)
     kind = _values(heard, "pervformer: model").get("features", "")
     result = Replay(str(path), kind, realtime=True)
+    bag.count_absent()
+    result.faults = bag.faults.summary()
     for stamp in sorted(heard.online):
         counts, status = heard.counts.get(stamp), heard.status.get(stamp)
         if counts is None or status is None:

@@ -42,7 +42,10 @@ def view(
         ViewerError: if there is no screen, the viewer does not start or the file cannot be written.
     """
     config = replace(config, paths=config.paths or corridors_of_bag(bag))
-    stream = rr.RecordingStream(f"{APPLICATION}: {bag.name}")
+    with reader:  # what is wrong with the bag is told before what is with the screen
+        pass
+    stream = rr.RecordingStream(APPLICATION)
+    stream.send_recording_name(bag.name)
     with _window(stream) if save is None else _file(stream, save):
         scene = Scene(stream, config.paths)
         result = replay(bag, reader, config, progress=progress, hear=scene.hear)

@@ -113,6 +113,24 @@ def test_a_bag_without_depth_or_odometry_works_and_waits_for_neither(synthetic_b
     assert all((f.T_odom_base is None) == (left_out == "odometry") for f in frames)
 
 
+@pytest.mark.parametrize(
+    ("topic", "fault", "option"),
+    [
+        (DEPTH, Fault.DEPTH_MISSING, "--depth-topic"),
+        (ODOMETRY, Fault.ODOMETRY_GAP, "--odom-topic"),
+    ],
+)
+def test_what_a_bag_lacks_is_counted_with_what_it_has_instead(synthetic_bag, topic, fault, option):
+    def moved(recorded):
+        return [("/elsewhere" if t == topic else t, *rest) for t, *rest in recorded]
+
+    with BagReader(synthetic_bag(change=moved, count=3)) as bag:
+        bag.count_absent()
+        assert bag.faults.counts == {fault: 1}
+        assert "SLAM is" in bag.faults.latest[fault]
+        assert f"it has /elsewhere: name the right one with {option}" in bag.faults.latest[fault]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_ground_truth_comes_with_its_stamps(synthetic_bag, kind):
     with BagReader(synthetic_bag(kind, count=COUNT)) as bag:
@@ -271,7 +289,7 @@ def test_a_missing_topic_is_named_with_those_there_are(synthetic_bag):
     bag = synthetic_bag(count=3)
     text = refusal(bag, topics=TopicNames(colour="/kinect/rgb"))
     assert "has no topic /kinect/rgb (colour)" in text
-    assert f"it has {COLOUR}, {DEPTH}: name the right one" in text
+    assert f"it has {COLOUR}: name the right one with --colour-topic" in text
 
 
 @pytest.mark.parametrize(("topic", "stream"), [(COLOUR, "colour"), (INFO, "camera_info")])
@@ -282,14 +300,14 @@ def test_a_bag_without_images_or_camera_info_is_refused(synthetic_bag, topic, st
 
 def test_a_bag_with_neither_says_so(synthetic_bag):
     text = refusal(synthetic_bag(change=without(COLOUR, INFO, DEPTH), count=3))
-    assert "it has none of its type" in text
+    assert text.endswith("it has none of its type"), "there is nothing to name"
 
 
 @pytest.mark.parametrize(
     ("topics", "words"),
     [
-        ({"odometry": "/wheels"}, f"no topic /wheels (odometry); it has {TRUTH}, {ODOMETRY}: name"),
-        ({"depth": "/far"}, f"no topic /far (depth); it has {COLOUR}, {DEPTH}: name"),
+        ({"odometry": "/wheels"}, f"no topic /wheels (odometry); it has {ODOMETRY}: name"),
+        ({"depth": "/far"}, f"no topic /far (depth); it has {DEPTH}: name"),
     ],
 )
 def test_a_topic_that_somebody_names_must_be_there(synthetic_bag, topics, words):
@@ -319,8 +337,10 @@ def test_what_is_no_bag_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("not a bag")
     (tmp_path / "empty").mkdir()
     assert "does not exist" in refusal(tmp_path / "nowhere")
-    assert "cannot be opened as a bag" in refusal(tmp_path / "notes.txt")
-    assert "cannot be opened as a bag" in refusal(tmp_path / "empty")
+    for name in ("notes.txt", "empty"):
+        text = refusal(tmp_path / name)
+        assert "is no bag: give the folder that holds metadata.yaml" in text
+        assert "reindex" not in text, "there is nothing to mend"
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,19 @@ def test_extrinsics_can_be_given(synthetic_bag, tmp_path):
     bare = synthetic_bag(tf_static=False, count=4)
     text = " ".join(map(str, (*T_BASE_CAMERA[:3, 3], *quaternion(T_BASE_CAMERA))))
     assert replay(bare, tmp_path, "--extrinsics", text).exit_code == 0
-    assert "no_extrinsics" in failure(bare, tmp_path)
+    assert "camera_extrinsics (--extrinsics)" in failure(bare, tmp_path)
     assert "has 2 numbers: give x y z qx qy qz qw" in failure(bare, tmp_path, "--extrinsics", "1,2")
-    assert "could not convert" in failure(bare, tmp_path, "--extrinsics", "a b c d e f g")
+    for wrong in ("a 0 0 0 0 0 1", "0 0 0 0 0 0 0"):
+        words = f"--extrinsics is '{wrong}': "
+        assert words in failure(bare, tmp_path, "--extrinsics", wrong)
+
+
+def test_a_bag_without_depth_is_reported_with_a_word_about_it(synthetic_bag, tmp_path):
+    result = replay(synthetic_bag(depth=None, count=4), tmp_path)
+    assert result.exit_code == 0
+    (line,) = (line for line in result.output.splitlines() if "depth_missing" in line)
+    assert "no topic /camera/depth/image_raw (depth); it has none of its type" in line
+    assert set(json.loads((tmp_path / "report.json").read_text())["faults"]) == {"depth_missing"}
 
 
 def test_a_bag_that_breaks_off_is_reported_with_a_word_about_it(synthetic_bag, tmp_path):
@@ -75,9 +85,10 @@ def test_every_failure_is_one_line(bag, tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(b"none")
     out = tmp_path / "out"
     assert "does not exist" in failure(tmp_path / "nowhere", out)
-    assert "cannot be opened as a bag" in failure(tmp_path / "notes.txt", out)
-    assert "cannot be opened as a bag" in failure(tmp_path / "empty", out)
+    assert "is no bag: give the folder" in failure(tmp_path / "notes.txt", out)
+    assert "is no bag: give the folder" in failure(tmp_path / "empty", out)
     assert "has no topic /rgb (colour); it has" in failure(bag, out, "--colour-topic", "/rgb")
+    assert "has no topic /rgb (colour)" in failure(bag, out, "--color-topic", "/rgb")
     assert "is of type" in failure(bag, out, "--odom-topic", "/camera/color/image_raw")
     assert "no topic /wheels (odometry); it has" in failure(bag, out, "--odom-topic", "/wheels")
     assert "no checkpoint" in failure(bag, out, "--checkpoint", str(tmp_path / "no.safetensors"))
@@ -95,6 +106,30 @@ def test_where_nothing_can_be_written_is_known_before_the_work(bag, tmp_path, mo
 
     monkeypatch.setattr("pervformer_ros.evaluation.replay.replay", work)
     assert "notes.txt is no folder" in failure(bag, tmp_path / "notes.txt" / "out")
+
+
+@pytest.mark.parametrize("command", ["live", "demo"])
+def test_what_runs_nodes_looks_first_whether_results_can_be_written(bag, tmp_path, command):
+    (tmp_path / "notes.txt").write_text("no folder")
+    arguments = [command, *([str(bag)] if command == "live" else [])]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "notes.txt")])
+    assert result.exit_code == 1
+    assert "notes.txt is no folder" in result.stderr
+
+
+def test_live_makes_no_folder_for_a_bag_that_is_not_there(tmp_path):
+    pytest.importorskip("rclpy")
+    result = CliRunner().invoke(app, ["live", str(tmp_path / "no"), "--out", str(tmp_path / "l")])
+    assert result.exit_code == 1
+    assert "does not exist" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_seed_is_not_negative(tmp_path):
+    arguments = ["simulate", "shift", "--seed", "-1", "--out", str(tmp_path / "bag")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr
 
 
 def test_a_message_of_several_lines_is_one_line_too(bag, tmp_path):

@@ -115,3 +115,13 @@ def test_nothing_is_tuned_on_held_out_seeds():
     assert ("long_shift", 11) not in development("", [11])
     with pytest.raises(ValueError, match="are held out"):
         development("", [11, 900000])
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), ([], 2), (["one"], 2)])
+def test_its_arguments_are_explained(arguments, code, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["calibration", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == code
+    said = capsys.readouterr()
+    assert "confidences weights" in said.out + said.err

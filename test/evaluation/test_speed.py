@@ -90,11 +90,12 @@ def test_a_missing_library_says_how_to_get_it(monkeypatch, tmp_path):
     assert "pip install -c constraints.txt transformers" in result.stderr
 
 
-def test_a_window_has_a_frame(tmp_path):
-    arguments = ["evaluate", "speed", "--windows", "8,0", "--out", str(tmp_path)]
+@pytest.mark.parametrize("windows", ["8,0", "a", "8,"])
+def test_a_window_has_a_frame(tmp_path, windows):
+    arguments = ["evaluate", "speed", "--windows", windows, "--out", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
-    assert "--windows are '8,0': give numbers of frames from 1 on" in result.stderr
+    assert f"--windows are '{windows}': give numbers of frames from 1 on" in result.stderr
 
 
 # The table ---------------------------------------------------------------------------------------

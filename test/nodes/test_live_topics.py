@@ -25,6 +25,21 @@ def test_the_nodes_listen_to_what_the_recording_has(synthetic_bag, tmp_path):
     assert len(heard.odometry) == 75
 
 
+def test_the_name_of_a_compressed_topic_may_be_given_in_full(synthetic_bag, tmp_path):
+    usual = TopicNames()
+    names = TopicNames(colour=usual.colour + "/compressed", depth=usual.depth + "/compressedDepth")
+    bag = synthetic_bag(colour="jpeg", depth="compressedDepth", count=75)
+    heard = run_live(BagReader(bag, names), LiveOptions({"model": "tiny"}), tmp_path)
+    assert len(heard.slam_online) >= 10
+    assert sum(record.features_with_depth for record in heard.records)
+
+
+def test_a_process_that_leaves_is_reported_with_its_last_words(synthetic_bag, tmp_path):
+    options = LiveOptions({"model": "tiny"}, rate=-1.0)
+    with pytest.raises(LiveError, match=r"bag_player left with code 2: .*-1.0 is no rate"):
+        run_live(BagReader(synthetic_bag(count=3)), options, tmp_path)
+
+
 def test_a_recording_that_breaks_off_is_played_up_to_there_and_reported(synthetic_bag, tmp_path):
     bag = synthetic_bag(colour="raw", count=100)
     file = bag / f"{bag.name}.mcap"

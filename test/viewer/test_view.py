@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`pervformer view`: what it writes is read back as rerun's own tools do."""
 
+import shutil
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +156,18 @@ def test_without_a_screen_one_is_told_to_write_a_file(simulated, monkeypatch):
     result = view(simulated)
     assert result.exit_code == 1
     assert "give --save FILE.rrd" in result.stderr
+    missing = view(simulated / "nowhere")
+    assert missing.exit_code == 1
+    assert "does not exist" in missing.stderr, "that comes first"
+
+
+def test_a_name_with_dots_is_no_offence_to_rerun(simulated, tmp_path, capfd):
+    odd = shutil.copytree(simulated, tmp_path / "a.bag")
+    file = tmp_path / "odd.rrd"
+    result = view(odd, "--save", str(file))
+    assert result.exit_code == 0, result.output
+    assert "Application ID" not in capfd.readouterr().err
+    assert b"a.bag" in file.read_bytes()
 
 
 def test_without_rerun_one_is_told_what_to_install(simulated, monkeypatch):

@@ -9,8 +9,8 @@ weights: every event that was told, its confidence, whether it was true, in time
 curve that was in force. It writes the curve that fits best into their card.
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,15 +89,20 @@ def fit(rows: Sequence[Verdict], used: Calibration) -> Calibration:
 
 def main() -> None:
     """Write the curve for the events of a file into the card of the weights that told them."""
-    confidences, weights = map(Path, sys.argv[1:])
-    (rows, used), card = read_confidences(confidences), read_card(weights)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("confidences", type=Path, help="confidences.json of evaluate memory")
+    parser.add_argument("weights", type=Path, help="weights whose card is written")
+    given = parser.parse_args()
+    (rows, used), card = read_confidences(given.confidences), read_card(given.weights)
     found = fit(rows, used)
     card["event_confidence"] = {
         "events": len(rows),
         "true": sum(row[2] for row in rows),
         **found.to_json(),
     }
-    write_whole(card_path(weights), (json.dumps(card, indent=2) + "\n").encode())
+    write_whole(card_path(given.weights), (json.dumps(card, indent=2) + "\n").encode())
     print(json.dumps(card["event_confidence"], indent=2))
 
 
