@@ -21,6 +21,8 @@ ORIGIN_SIGMA = 1e-4
 FAINT_ROTATION, FAINT_POSITION = 3.0, 100.0
 # In units of the whitened error's length, of which the expected one is sqrt(6) = 2.45.
 ROBUST_SCALE = 3.0
+# The same for the vertical, of sqrt(2): what drift tilts stays below it, a ramp does not.
+LEVEL_SCALE = 1.5
 UP = np.array([0.0, 0.0, 1.0])
 # iSAM2 relinearises a pose that moved by this much (radians, metres).
 RELINEARISE = 1e-3
@@ -315,8 +317,10 @@ def _faint_prior(key: int, T_map_base: Array) -> gtsam.PriorFactorPose3:
 
 
 def _attitude_factor(vertical: Vertical) -> gtsam.AttitudeFactorPose3:
-    # Odometry does not tell the slope of a ramp.
-    kernel = gtsam.noiseModel.mEstimator.Huber.Create(ROBUST_SCALE)
+    # Odometry does not tell the slope of a ramp, and all keyframes on it err alike: with Huber's
+    # kernel, which never lets go, they would flatten it together. Those that let go sooner than
+    # Cauchy's would not get a map back that has tilted once.
+    kernel = gtsam.noiseModel.mEstimator.Cauchy.Create(LEVEL_SCALE)
     noise = _robust(kernel, gtsam.noiseModel.Isotropic.Sigma(2, vertical.sigma))
     return gtsam.AttitudeFactorPose3(
         vertical.keyframe, gtsam.Unit3(UP), noise, gtsam.Unit3(vertical.up)
