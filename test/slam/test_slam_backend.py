@@ -240,6 +240,25 @@ def test_the_longer_nothing_is_seen_the_farther_the_robot_may_have_gone(room):
     assert 2.0 < short < long < 5.0
 
 
+def test_two_images_in_a_moment_do_not_throw_the_robot_off():
+    rng = np.random.default_rng(0)
+    walls, sensor, backend = Thing.walls(rng), Sensor(rng), SlamBackend()
+    frames = np.insert(np.arange(0, 80, 2), 31, 60)
+    truth, stamps = drive(80)[frames], (frames + 2) * FRAME_NS
+    stamps[31] += 500_000
+    updates = [
+        backend.update(
+            sensor.see(int(stamp), T @ T_BASE_CAMERA, [(walls, np.eye(4))]),
+            CAMERA,
+            T_BASE_CAMERA,
+            None,
+        )
+        for stamp, T in zip(stamps, truth, strict=True)
+    ]
+    assert {update.state for update in updates} == {TrackingState.VISUAL}
+    assert ate(backend.online_trajectory().poses, truth) < 0.08
+
+
 def test_what_was_in_view_before_a_short_gap_is_recognised_beyond_it():
     # The robot stops while it sees nothing; then a stranger stands before it, and then goes aside.
     truth = drive(80)
