@@ -193,7 +193,7 @@ class SlamBackend:
         self._motion.observe(view.stamp_ns, reading, tracked, seen=bool(fixes))
         if fixes:
             self._reference = max(fixes, key=lambda fix: fix.inliers).keyframe
-        back = self._look_back(view, tracked) if fixes else None
+        back = self._look_back(view, tracked) if fixes and self._can_be_kept(view) else None
         # Keep the view as a keyframe if it shows something new, and let the map settle.
         self._carried_off = self._abduction.observe(view, bool(fixes))
         is_keyframe = (

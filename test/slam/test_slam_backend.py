@@ -259,7 +259,8 @@ def test_two_images_in_a_moment_do_not_throw_the_robot_off():
     assert ate(backend.online_trajectory().poses, truth) < 0.08
 
 
-def test_what_was_in_view_before_a_short_gap_is_recognised_beyond_it():
+@pytest.mark.parametrize("flat", [[], [48]], ids=["with depth", "without depth at first"])
+def test_what_was_in_view_before_a_short_gap_is_recognised_beyond_it(flat):
     # The robot stops while it sees nothing; then a stranger stands before it, and then goes aside.
     truth = drive(80)
     truth[42:] = truth[41]
@@ -268,7 +269,10 @@ def test_what_was_in_view_before_a_short_gap_is_recognised_beyond_it():
     run = Run.record(80, extra=lambda i: [(stranger, place)] if i >= 45 else [], truth=truth)
     run.features[41:45] = map(blank, run.features[41:45])
     run.features[45:48] = map(nearest, run.features[45:48])
+    for i in flat:
+        run.features[i] = without_depth(run.features[i])
     run.play(odometry=False)
+    assert all(len(keyframe) for keyframe in run.backend.snapshot_map().keyframes)
     assert EdgeKind.GAP in {edge.kind for edge in run.backend.graph().edges}
     online = run.backend.online_trajectory().poses
     beyond = truth[0] @ invert(online[0]) @ online[50:]
