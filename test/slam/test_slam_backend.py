@@ -240,6 +240,16 @@ def test_the_longer_nothing_is_seen_the_farther_the_robot_may_have_gone(room):
     assert 2.0 < short < long < 5.0
 
 
+@pytest.mark.parametrize("rate", [5, 30])
+def test_the_longer_a_robot_is_lost_the_less_it_claims_to_know_at_any_frame_rate(room, rate):
+    run = fresh(room, room.features[:15]).play(odometry=False)
+    for i in range(10 * rate):
+        stamp_ns = run.features[-1].stamp_ns + (i + 1) * 10**9 // rate
+        update = run.backend.update(no_features(stamp_ns), CAMERA, T_BASE_CAMERA, None)
+    assert update.state is TrackingState.LOST
+    assert 10.0 < np.sqrt(update.covariance[0, 0]) < 10.5
+
+
 def test_two_images_in_a_moment_do_not_throw_the_robot_off():
     rng = np.random.default_rng(0)
     walls, sensor, backend = Thing.walls(rng), Sensor(rng), SlamBackend()
