@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-from pervformer_ros.geometry import Array
+from pervformer_ros.geometry import Array, invert
 
 # The first keyframe defines the map.
 ORIGIN_SIGMA = 1e-4
@@ -166,15 +166,18 @@ class GraphOptimiser:
         Returns:
             The poses (N, 4, 4) that fit best.
         """
-        factors = gtsam.NonlinearFactorGraph()
-        for edge in edges:
-            factors.add(_factor(edge))
+        self._keep(edges)
         if poses is None:
+            factors = gtsam.NonlinearFactorGraph()
+            for edge in edges:
+                factors.add(_factor(edge))
             self._solve(factors, gtsam.Values(), passes=1 + CLOSING_PASSES)
         else:
-            self._factors.push_back(factors)
+            # The map stays where it begins. What moved far must not be held, however faintly, where
+            # it was: odometry may have begun kilometres off.
+            poses = self._poses[0] @ invert(poses[0]) @ poses
+            self._factors = _all_factors(poses, self._edges, self._verticals)
             self._begin_at(poses, passes=1 + CLOSING_PASSES)
-        self._keep(edges)
         self._poses = self._solution()
         return self._poses
 
@@ -216,13 +219,7 @@ class GraphOptimiser:
     def resume(cls, graph: PoseGraph) -> "GraphOptimiser":
         """Return the optimiser that a snapshot was taken of."""
         optimiser = cls()
-        factors = optimiser._factors
-        for key, pose in enumerate(graph.poses):
-            _hold(factors, key, pose)
-        for edge in graph.edges:
-            factors.add(_factor(edge))
-        for vertical in graph.verticals:
-            factors.add(_attitude_factor(vertical))
+        optimiser._factors = _all_factors(graph.poses, graph.edges, graph.verticals)
         optimiser._begin_at(graph.poses, passes=1)
         optimiser._stamps_ns = graph.stamps_ns.tolist()
         optimiser._verticals = list(graph.verticals)
@@ -295,11 +292,26 @@ def _factor(edge: Edge) -> gtsam.BetweenFactorPose3:
     if edge.kind in (EdgeKind.ODOMETRY, EdgeKind.LOOP):
         # Wheels slip now and then, and by any amount; a loop was verified, however far it pulls.
         noise = _robust(gtsam.noiseModel.mEstimator.Huber.Create(ROBUST_SCALE), noise)
-    elif edge.kind == EdgeKind.VISUAL:
-        # A wrong view is wrong altogether: its weight vanishes as its error grows.
+    else:
+        # A wrong view is wrong altogether: its weight vanishes as its error grows. So is the guess
+        # of a gap, once the place is recognised.
         noise = _robust(gtsam.noiseModel.mEstimator.Cauchy.Create(ROBUST_SCALE), noise)
     pose = gtsam.Pose3(edge.T_first_second)
     return gtsam.BetweenFactorPose3(edge.first, edge.second, pose, noise)
+
+
+def _all_factors(
+    poses: Array, edges: Sequence[Edge], verticals: Sequence[Vertical]
+) -> gtsam.NonlinearFactorGraph:
+    """Return what holds keyframes that are about at these poses (N, 4, 4)."""
+    factors = gtsam.NonlinearFactorGraph()
+    for key, pose in enumerate(poses):
+        _hold(factors, key, pose)
+    for edge in edges:
+        factors.add(_factor(edge))
+    for vertical in verticals:
+        factors.add(_attitude_factor(vertical))
+    return factors
 
 
 def _hold(factors: gtsam.NonlinearFactorGraph, key: int, T_map_base: Array) -> None:

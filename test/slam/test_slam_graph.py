@@ -202,6 +202,23 @@ def test_a_loop_closed_later_moves_what_lies_between():
     assert len(graph.edges) == 39 + 3
 
 
+def test_a_piece_of_map_from_far_away_does_not_pull_at_the_map_it_joins():
+    truth = ring()
+    graph = build(truth)
+    away = make_rotation([0, 0, 2.0])
+    away[0, 3] = 1e5
+    anywhere = se3.isotropic(2.0, 1000.0)
+    T = invert(graph.snapshot().poses[-1]) @ away @ truth[0]
+    poses = graph.add(20, away @ truth[0], [Edge(19, 20, EdgeKind.GAP, T, anywhere)])
+    for i in range(1, 20):
+        edge = between(truth, i - 1, i, EdgeKind.VISUAL, TIGHT)
+        edge = Edge(19 + i, 20 + i, edge.kind, edge.T_first_second, TIGHT)
+        poses = graph.add(20 + i, poses[-1] @ edge.T_first_second, [edge])
+    loops = [Edge(i, 20 + i, EdgeKind.LOOP, np.eye(4), TIGHT) for i in (17, 18, 19)]
+    poses = graph.close(loops, np.array([*poses[:20], *truth]))
+    np.testing.assert_allclose(poses, [*truth, *truth], atol=0.01)
+
+
 def test_drift_grows_along_the_way_and_shrinks_with_a_loop():
     truth = ring(40)
     graph = GraphOptimiser()
