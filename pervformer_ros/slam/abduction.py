@@ -44,16 +44,18 @@ class AbductionWatch:
 
     def observe(self, view: View, recognised: bool) -> bool:
         """Take a view and whether it was recognised; return whether the robot was carried off."""
-        features = int(np.count_nonzero(view.has_point))
-        if recognised:
+        if recognised:  # and so not blind, whatever has depth
             self._seen, self._was_blind, self._strange = view.reading, False, []
+            self._blind_since_ns = None
+            return False
+        features = int(np.count_nonzero(view.has_point))
         if features < BLIND_FEATURES:
             if self._blind_since_ns is None:
                 self._blind_since_ns = view.stamp_ns
             self._was_blind |= (view.stamp_ns - self._blind_since_ns) * 1e-9 >= BLIND_SECONDS
             return False
         self._blind_since_ns = None
-        if not self._was_blind or recognised:
+        if not self._was_blind:
             return False
         way = link(self._seen, view.reading)
         if way is None or way.path > DRIVEN or way.turn > TURNED:

@@ -148,6 +148,7 @@ class SlamBackend:
         self._anywhere = False  # no keyframe yet since it was carried off
         self._gap: Gap | None = None  # the last one, until what is beyond it is recognised
         self._recognised_ns: int | None = None
+        self._known_ns: int | None = None  # when it was last not lost
         self._graph = GraphOptimiser()
         self._history = History()
         self._T_map_odom = np.eye(4)
@@ -198,7 +199,7 @@ class SlamBackend:
         self._motion.observe(view.stamp_ns, reading, tracked, seen=bool(fixes))
         if fixes:
             self._reference = max(fixes, key=lambda fix: fix.inliers).keyframe
-        back = self._look_back(view, tracked) if fixes else None
+        back = self._look_back(view, tracked) if fixes and self._can_be_kept(view) else None
         # Keep the view as a keyframe if it shows something new, and let the map settle.
         self._carried_off = self._abduction.observe(view, bool(fixes))
         is_keyframe = (
@@ -218,13 +219,18 @@ class SlamBackend:
             self._recognised_ns = view.stamp_ns
         lost = state == TrackingState.LOST and not is_keyframe
         self._frames_lost = self._frames_lost + 1 if lost else 0
+        if not lost:
+            self._known_ns = view.stamp_ns
         if T_odom_base is not None:
             self._T_map_odom = T_map_base @ invert(T_odom_base)
         drift = self._drift()
+        covariance = tracked.covariance + drift
+        if self._known_ns is not None:
+            covariance = covariance + _strayed((view.stamp_ns - self._known_ns) * 1e-9)
         return SlamUpdate(
             stamp_ns=features.stamp_ns,
             T_map_base=T_map_base,
-            covariance=se3.in_fixed_axes(tracked.covariance + drift, T_map_base),
+            covariance=se3.in_fixed_axes(covariance, T_map_base),
             T_map_odom=self._T_map_odom,
             is_keyframe=is_keyframe,
             inliers=max((fix.inliers for fix in fixes), default=0),
@@ -588,9 +594,7 @@ class SlamBackend:
         if not edges:
             T_last_base = invert(self._keyframes.poses[-1]) @ tracked.T_map_base
             seconds = np.inf if self._anywhere else self._unrecognised_s(view)
-            rotation = min(GAP_ROTATION * seconds, ANYWHERE_ROTATION)
-            position = min(GAP_POSITION * seconds, ANYWHERE_POSITION)
-            covariance = tracked.covariance + se3.isotropic(rotation, position)
+            covariance = tracked.covariance + _strayed(seconds)
             edges.append(Edge(new - 1, new, EdgeKind.GAP, T_last_base, covariance))
         return edges
 
@@ -611,3 +615,10 @@ class SlamBackend:
         if refused:
             warnings.append(f"{refused} groups of matches put the robot where it cannot have gone")
         return tuple(warnings)
+
+
+def _strayed(seconds: float) -> Array:
+    """Return the covariance (6, 6) of where a robot may be that knew nothing for so long."""
+    rotation = min(GAP_ROTATION * seconds, ANYWHERE_ROTATION)
+    position = min(GAP_POSITION * seconds, ANYWHERE_POSITION)
+    return se3.isotropic(rotation, position)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-from pervformer_ros.geometry import Array
+from pervformer_ros.geometry import Array, invert
 
 # The first keyframe defines the map.
 ORIGIN_SIGMA = 1e-4
@@ -21,6 +21,8 @@ ORIGIN_SIGMA = 1e-4
 FAINT_ROTATION, FAINT_POSITION = 3.0, 100.0
 # In units of the whitened error's length, of which the expected one is sqrt(6) = 2.45.
 ROBUST_SCALE = 3.0
+# The same for the vertical, of sqrt(2): what drift tilts stays below it, a ramp does not.
+LEVEL_SCALE = 1.5
 UP = np.array([0.0, 0.0, 1.0])
 # iSAM2 relinearises a pose that moved by this much (radians, metres).
 RELINEARISE = 1e-3
@@ -164,15 +166,18 @@ class GraphOptimiser:
         Returns:
             The poses (N, 4, 4) that fit best.
         """
-        factors = gtsam.NonlinearFactorGraph()
-        for edge in edges:
-            factors.add(_factor(edge))
+        self._keep(edges)
         if poses is None:
+            factors = gtsam.NonlinearFactorGraph()
+            for edge in edges:
+                factors.add(_factor(edge))
             self._solve(factors, gtsam.Values(), passes=1 + CLOSING_PASSES)
         else:
-            self._factors.push_back(factors)
+            # The map stays where it begins. What moved far must not be held, however faintly, where
+            # it was: odometry may have begun kilometres off.
+            poses = self._poses[0] @ invert(poses[0]) @ poses
+            self._factors = _all_factors(poses, self._edges, self._verticals)
             self._begin_at(poses, passes=1 + CLOSING_PASSES)
-        self._keep(edges)
         self._poses = self._solution()
         return self._poses
 
@@ -214,13 +219,7 @@ class GraphOptimiser:
     def resume(cls, graph: PoseGraph) -> "GraphOptimiser":
         """Return the optimiser that a snapshot was taken of."""
         optimiser = cls()
-        factors = optimiser._factors
-        for key, pose in enumerate(graph.poses):
-            _hold(factors, key, pose)
-        for edge in graph.edges:
-            factors.add(_factor(edge))
-        for vertical in graph.verticals:
-            factors.add(_attitude_factor(vertical))
+        optimiser._factors = _all_factors(graph.poses, graph.edges, graph.verticals)
         optimiser._begin_at(graph.poses, passes=1)
         optimiser._stamps_ns = graph.stamps_ns.tolist()
         optimiser._verticals = list(graph.verticals)
@@ -293,11 +292,26 @@ def _factor(edge: Edge) -> gtsam.BetweenFactorPose3:
     if edge.kind in (EdgeKind.ODOMETRY, EdgeKind.LOOP):
         # Wheels slip now and then, and by any amount; a loop was verified, however far it pulls.
         noise = _robust(gtsam.noiseModel.mEstimator.Huber.Create(ROBUST_SCALE), noise)
-    elif edge.kind == EdgeKind.VISUAL:
-        # A wrong view is wrong altogether: its weight vanishes as its error grows.
+    else:
+        # A wrong view is wrong altogether: its weight vanishes as its error grows. So is the guess
+        # of a gap, once the place is recognised.
         noise = _robust(gtsam.noiseModel.mEstimator.Cauchy.Create(ROBUST_SCALE), noise)
     pose = gtsam.Pose3(edge.T_first_second)
     return gtsam.BetweenFactorPose3(edge.first, edge.second, pose, noise)
+
+
+def _all_factors(
+    poses: Array, edges: Sequence[Edge], verticals: Sequence[Vertical]
+) -> gtsam.NonlinearFactorGraph:
+    """Return what holds keyframes that are about at these poses (N, 4, 4)."""
+    factors = gtsam.NonlinearFactorGraph()
+    for key, pose in enumerate(poses):
+        _hold(factors, key, pose)
+    for edge in edges:
+        factors.add(_factor(edge))
+    for vertical in verticals:
+        factors.add(_attitude_factor(vertical))
+    return factors
 
 
 def _hold(factors: gtsam.NonlinearFactorGraph, key: int, T_map_base: Array) -> None:
@@ -315,8 +329,10 @@ def _faint_prior(key: int, T_map_base: Array) -> gtsam.PriorFactorPose3:
 
 
 def _attitude_factor(vertical: Vertical) -> gtsam.AttitudeFactorPose3:
-    # Odometry does not tell the slope of a ramp.
-    kernel = gtsam.noiseModel.mEstimator.Huber.Create(ROBUST_SCALE)
+    # Odometry does not tell the slope of a ramp, and all keyframes on it err alike: with Huber's
+    # kernel, which never lets go, they would flatten it together. Those that let go sooner than
+    # Cauchy's would not get a map back that has tilted once.
+    kernel = gtsam.noiseModel.mEstimator.Cauchy.Create(LEVEL_SCALE)
     noise = _robust(kernel, gtsam.noiseModel.Isotropic.Sigma(2, vertical.sigma))
     return gtsam.AttitudeFactorPose3(
         vertical.keyframe, gtsam.Unit3(UP), noise, gtsam.Unit3(vertical.up)

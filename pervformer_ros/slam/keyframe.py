@@ -118,14 +118,14 @@ class KeyframeMap:
         self._keyframes.append(keyframe)
         self._remembers = np.append(self._remembers, True)
         self.move(poses, drift)
-        if np.count_nonzero(self._remembers) > self._budget:
-            self._forget_one()
+        self._keep_to_budget()
 
     def restore(self, keyframes: list[Keyframe], poses: Array, drift: Array) -> None:
         """Hold these keyframes instead, of which the empty ones have forgotten what they saw."""
         self._keyframes = list(keyframes)
         self._remembers = np.array([len(keyframe) > 0 for keyframe in keyframes])
         self.move(poses, drift)
+        self._keep_to_budget()
 
     def move(self, poses: Array, drift: Array) -> None:
         """Take over what the graph has found."""
@@ -188,6 +188,10 @@ class KeyframeMap:
     def remembers(self) -> NDArray[np.bool_]:
         """Which keyframes (N,) still know what they saw."""
         return np.array(self._remembers)
+
+    def _keep_to_budget(self) -> None:
+        while np.count_nonzero(self._remembers) > self._budget:
+            self._forget_one()
 
     def _forget_one(self) -> None:
         """Let the keyframe go that is nearest to another one, but for the latest."""

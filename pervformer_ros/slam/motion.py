@@ -16,6 +16,8 @@ ACCELERATION = 3.0
 ANGULAR_ACCELERATION = 6.0
 # Velocity is forgotten with this time constant while nothing is seen.
 VELOCITY_MEMORY = 0.3
+# Over less time (seconds) than this the noise of two views would pass for metres per second.
+SHORTEST_STEP = 0.01
 # A pose held without sight or odometry is never less certain than this.
 MAX_ROTATION_SIGMA = 3.0
 MAX_TRANSLATION_SIGMA = 10.0
@@ -80,7 +82,8 @@ class MotionModel:
         seconds = (stamp_ns - self._stamp_ns) * 1e-9
         if self._last is not None and seen:
             step = invert(self._last.T_map_base) @ estimate.T_map_base
-            self._velocity = se3.log(step) / seconds
+            if seconds >= SHORTEST_STEP:
+                self._velocity = se3.log(step) / seconds
         elif self._last is not None:
             self._velocity = self._velocity * np.exp(-seconds / VELOCITY_MEMORY)
         if reading is not None and (seen or self._by_velocity):

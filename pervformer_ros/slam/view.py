@@ -14,6 +14,8 @@ from pervformer_ros.slam.odometry import Reading
 
 # What seems to move for certain may yet stand still.
 LEAST_STATIC = 0.02
+# No camera measures depth this far off (metres): some write a huge number where they have none.
+FARTHEST = 1000.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,10 +53,12 @@ def make_view(
     T_base_camera: Array,
     reading: Reading | None,
 ) -> View:
-    """Return the view of those features that are where a number says, and as static."""
+    """Return the view of those features that are where, like what and as static as numbers say."""
     kept = np.isfinite(features.uv).all(axis=1) & np.isfinite(features.static_probability)
+    kept &= np.isfinite(features.descriptors).all(axis=1)
     points = features.points[kept].astype(float)
-    points[~np.isfinite(points).all(axis=1) | (points[:, 2] <= 0)] = np.nan
+    is_point = (np.linalg.norm(points, axis=1) < FARTHEST) & (points[:, 2] > 0)
+    points[~is_point] = np.nan
     return View(
         stamp_ns=features.stamp_ns,
         camera=camera,

@@ -9,7 +9,7 @@ from pervformer_ros.slam.odometry import Reading
 from pervformer_ros.slam.view import make_view
 
 FRAME_NS = 66_666_667
-SEEN, DARK, STRANGE = "seen", "dark", "strange"
+SEEN, DARK, STRANGE, FLAT = "seen", "dark", "strange", "recognised without depth"
 
 
 def view(index, features, path):
@@ -29,8 +29,9 @@ def watch(*story, speed=0.0):
     for what, frames in story:
         for _ in range(frames):
             index += 1
-            seen = view(index, 5 if what == DARK else 200, speed * index * FRAME_NS * 1e-9)
-            if watching.observe(seen, what == SEEN):
+            features = 5 if what in (DARK, FLAT) else 200
+            seen = view(index, features, speed * index * FRAME_NS * 1e-9)
+            if watching.observe(seen, what in (SEEN, FLAT)):
                 return index
     return None
 
@@ -49,6 +50,7 @@ def test_who_wakes_up_elsewhere_was_carried():
         ((SEEN, 10), (DARK, 8), (STRANGE, 60)),  # the lamps flicker
         ((SEEN, 10), (DARK, 400)),  # the lamps are out
         ((DARK, 60), (STRANGE, 60)),  # nothing was ever recognised
+        ((SEEN, 10), (FLAT, 45), (STRANGE, 60)),  # depth was away before something stood in the way
     ],
 )
 def test_who_was_not_carried_is_not_found_to_be(story):

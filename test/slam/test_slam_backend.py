@@ -240,7 +240,37 @@ def test_the_longer_nothing_is_seen_the_farther_the_robot_may_have_gone(room):
     assert 2.0 < short < long < 5.0
 
 
-def test_what_was_in_view_before_a_short_gap_is_recognised_beyond_it():
+@pytest.mark.parametrize("rate", [5, 30])
+def test_the_longer_a_robot_is_lost_the_less_it_claims_to_know_at_any_frame_rate(room, rate):
+    run = fresh(room, room.features[:15]).play(odometry=False)
+    for i in range(10 * rate):
+        stamp_ns = run.features[-1].stamp_ns + (i + 1) * 10**9 // rate
+        update = run.backend.update(no_features(stamp_ns), CAMERA, T_BASE_CAMERA, None)
+    assert update.state is TrackingState.LOST
+    assert 10.0 < np.sqrt(update.covariance[0, 0]) < 10.5
+
+
+def test_two_images_in_a_moment_do_not_throw_the_robot_off():
+    rng = np.random.default_rng(0)
+    walls, sensor, backend = Thing.walls(rng), Sensor(rng), SlamBackend()
+    frames = np.insert(np.arange(0, 80, 2), 31, 60)
+    truth, stamps = drive(80)[frames], (frames + 2) * FRAME_NS
+    stamps[31] += 500_000
+    updates = [
+        backend.update(
+            sensor.see(int(stamp), T @ T_BASE_CAMERA, [(walls, np.eye(4))]),
+            CAMERA,
+            T_BASE_CAMERA,
+            None,
+        )
+        for stamp, T in zip(stamps, truth, strict=True)
+    ]
+    assert {update.state for update in updates} == {TrackingState.VISUAL}
+    assert ate(backend.online_trajectory().poses, truth) < 0.08
+
+
+@pytest.mark.parametrize("flat", [[], [48]], ids=["with depth", "without depth at first"])
+def test_what_was_in_view_before_a_short_gap_is_recognised_beyond_it(flat):
     # The robot stops while it sees nothing; then a stranger stands before it, and then goes aside.
     truth = drive(80)
     truth[42:] = truth[41]
@@ -249,7 +279,10 @@ def test_what_was_in_view_before_a_short_gap_is_recognised_beyond_it():
     run = Run.record(80, extra=lambda i: [(stranger, place)] if i >= 45 else [], truth=truth)
     run.features[41:45] = map(blank, run.features[41:45])
     run.features[45:48] = map(nearest, run.features[45:48])
+    for i in flat:
+        run.features[i] = without_depth(run.features[i])
     run.play(odometry=False)
+    assert all(len(keyframe) for keyframe in run.backend.snapshot_map().keyframes)
     assert EdgeKind.GAP in {edge.kind for edge in run.backend.graph().edges}
     online = run.backend.online_trajectory().poses
     beyond = truth[0] @ invert(online[0]) @ online[50:]

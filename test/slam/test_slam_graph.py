@@ -9,7 +9,7 @@ import pytest
 from pervformer_ros.geometry import invert, make_rotation, make_transform
 from pervformer_ros.slam import Edge, EdgeKind, se3
 from pervformer_ros.slam import graph as graph_module
-from pervformer_ros.slam.graph import GraphOptimiser
+from pervformer_ros.slam.graph import UP, GraphOptimiser
 
 TIGHT, LOOSE = se3.isotropic(0.002, 0.005), se3.isotropic(0.02, 0.05)
 
@@ -95,6 +95,23 @@ def test_a_known_vertical_takes_the_tilt_out():
         poses = graph.add(i, poses[-1] @ edge.T_first_second, [edge], truth[i][2, :3], 0.01)
     ups = np.sum(poses[:, 2, :3] * np.array(truth)[:, 2, :3], axis=1)
     assert np.arccos(np.clip(ups, -1, 1)).max() < 0.03
+
+
+def test_a_long_ramp_that_odometry_knows_nothing_of_is_not_flattened():
+    ahead, uphill = make_transform([0.4, 0, 0], [0, 0, 0, 1]), make_rotation([0, -np.radians(5), 0])
+    truth = [np.eye(4)]
+    for i in range(40):
+        bend = {8: uphill, 33: invert(uphill)}.get(i, np.eye(4))
+        truth.append(truth[-1] @ ahead @ bend)
+    graph, rng = GraphOptimiser(), np.random.default_rng(6)
+    poses = graph.add(0, truth[0], [], UP, 0.02)
+    for i in range(1, len(truth)):
+        views = range(max(0, i - 3), i)
+        edges = [between(truth, j, i, EdgeKind.VISUAL, TIGHT, rng) for j in views]
+        edges.append(Edge(i - 1, i, EdgeKind.ODOMETRY, ahead, se3.isotropic(0.01, 0.02)))
+        poses = graph.add(i, poses[-1] @ edges[-2].T_first_second, edges, UP, 0.02)
+    assert truth[-1][2, 3] > 0.8
+    assert abs(poses[-1, 2, 3] - truth[-1][2, 3]) < 0.1
 
 
 def test_a_keyframe_that_nothing_holds_is_an_error():
@@ -183,6 +200,23 @@ def test_a_loop_closed_later_moves_what_lies_between():
     assert near < 0.03 < far
     np.testing.assert_array_equal(graph.snapshot().poses, closed)
     assert len(graph.edges) == 39 + 3
+
+
+def test_a_piece_of_map_from_far_away_does_not_pull_at_the_map_it_joins():
+    truth = ring()
+    graph = build(truth)
+    away = make_rotation([0, 0, 2.0])
+    away[0, 3] = 1e5
+    anywhere = se3.isotropic(2.0, 1000.0)
+    T = invert(graph.snapshot().poses[-1]) @ away @ truth[0]
+    poses = graph.add(20, away @ truth[0], [Edge(19, 20, EdgeKind.GAP, T, anywhere)])
+    for i in range(1, 20):
+        edge = between(truth, i - 1, i, EdgeKind.VISUAL, TIGHT)
+        edge = Edge(19 + i, 20 + i, edge.kind, edge.T_first_second, TIGHT)
+        poses = graph.add(20 + i, poses[-1] @ edge.T_first_second, [edge])
+    loops = [Edge(i, 20 + i, EdgeKind.LOOP, np.eye(4), TIGHT) for i in (17, 18, 19)]
+    poses = graph.close(loops, np.array([*poses[:20], *truth]))
+    np.testing.assert_allclose(poses, [*truth, *truth], atol=0.01)
 
 
 def test_drift_grows_along_the_way_and_shrinks_with_a_loop():

@@ -35,6 +35,17 @@ def test_a_view_takes_nothing_for_moving_for_certain():
     assert 0 < view.static_probability[1] < 0.1
 
 
+def test_a_feature_whose_descriptor_is_no_number_is_left_out():
+    found = features(wall(count=3))
+    found.descriptors[1, 0] = np.nan
+    assert len(make_view(found, CAMERA, T_BASE_CAMERA, None).pixels) == 2
+
+
+@pytest.mark.parametrize("z", [1e4, 1e12, np.finfo(np.float32).max])
+def test_a_depth_that_no_camera_measures_is_none(z):
+    assert view_of(np.array([[0, 0, 2.0], [0, 0, z]])).has_point.tolist() == [True, False]
+
+
 def test_a_keyframe_keeps_what_has_a_point():
     points = np.array([[0, 0, 2.0], [0, 0, -2.0], [0, 0, 0], [np.nan] * 3, [0, np.inf, 2.0]])
     keyframe = make_keyframe(3, view_of(points))
@@ -95,6 +106,13 @@ def test_what_is_forgotten_is_given_back():
 def test_any_budget_is_kept_to(budget):
     keyframes = fill([facing(0.5 * i) for i in range(60)], budget=budget)
     assert keyframes.remembers.sum() == budget
+
+
+def test_a_map_that_is_resumed_comes_down_to_the_budget():
+    whole, keyframes = fill([facing(0.5 * i) for i in range(60)]), KeyframeMap(25)
+    keyframes.restore(list(whole), whole.poses, whole.drift)
+    assert keyframes.remembers.sum() == 25
+    assert keyframes.remembers[-20:].all()
 
 
 def test_beyond_the_budget_those_forget_that_others_stand_in_for():
