@@ -31,6 +31,7 @@ from pervformer_ros.nodes import conversions
 
 HEIGHT, WIDTH = 120, 160
 PERIOD_NS = 66_666_667
+ASK_AGAIN_S = 10.0
 TIMEOUT_S = 60.0
 SPINS_PER_FRAME = 5
 OPTICAL = "camera_color_optical_frame"
@@ -163,13 +164,25 @@ class Robot(Node):
         return news[0]
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
-        """Call a service and return its response."""
+        """Call a service and return its response, asking again where none comes.
+
+        A server that has only just appeared may answer before DDS has told it where to.
+        """
         client = self.create_client(kind, name)
         self.spin_until(client.service_is_ready, f"service {name}")
-        future = client.call_async(request)
-        self.spin_until(future.done, f"an answer of {name}")
+        asked: list[Any] = []
+        due_s = time.monotonic()
+
+        def answered() -> bool:
+            nonlocal due_s
+            if time.monotonic() >= due_s:
+                asked.append(client.call_async(request))
+                due_s += ASK_AGAIN_S
+            return any(future.done() for future in asked)
+
+        self.spin_until(answered, f"an answer of {name}")
         self.destroy_client(client)
-        return future.result()
+        return next(future.result() for future in asked if future.done())
 
     def state_of(self, node: str) -> str:
         """Return the life-cycle state of a node."""
