@@ -280,6 +280,10 @@ def run(make_node: Callable[[], StreamNode], args: list[str] | None = None) -> N
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if rclpy.ok():
+            raise
+        # Asked to leave in the middle of a callback: there is nobody left to publish to.
     finally:
         node.stop()
         node.destroy_node()
