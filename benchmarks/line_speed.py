@@ -12,45 +12,23 @@ average tells a busy one.
 """
 
 import argparse
-import json
 import os
 import statistics
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-
-import cv2
 
 import pervformer_ros  # noqa: F401  first: it sets how torch's threads wait
 
 # isort: split
 import torch
+from bench import resized, tell
 
 from pervformer_ros.bags.reader import BagReader
-from pervformer_ros.frame import Frame
 from pervformer_ros.pipeline import Pipeline, PipelineConfig
 from pervformer_ros.slam import SlamBackend
 
 SIZES = ((640, 480), (848, 480), (1280, 720), (1920, 1080))
 WARM_UP = 10
-
-
-def resized(frame: Frame, width: int, height: int) -> Frame:
-    """Return the frame as a camera with an image of another size would have it."""
-    camera = frame.camera
-    rows = min(camera.height, round(camera.width * height / width))
-    top = (camera.height - rows) // 2
-    depth = frame.depth
-    if depth is not None:
-        depth = cv2.resize(
-            depth[top : top + rows], (width, height), interpolation=cv2.INTER_NEAREST
-        )
-    return replace(
-        frame,
-        rgb=cv2.resize(frame.rgb[top : top + rows], (width, height)),
-        depth=depth,
-        camera=replace(camera, height=rows, cy=camera.cy - top).scaled(width, height),
-    )
 
 
 def measure(bag: Path, count: int) -> dict[str, list[float]]:
@@ -89,20 +67,11 @@ def main() -> None:
         }
         for size, milliseconds in taken.items()
     ]
-    result = {
+    about = {
         "threads": options.threads,
         "load_average_1min": round(os.getloadavg()[0], 2),
-        "rows": rows,
     }
-    if options.json:
-        print(json.dumps(result))
-        return
-    for name, value in list(result.items())[:-1]:
-        print(f"{name:20} {value}")
-    print(f"{'':20} {'images':>10} {'median ms':>10} {'times':>10}")
-    for row in rows:
-        size, *figures = row.values()
-        print(f"{size:20} " + " ".join(f"{figure:10}" for figure in figures))
+    tell(about, options.json, rows, ("images", "median ms", "times"))
 
 
 if __name__ == "__main__":

@@ -11,35 +11,21 @@ the same run: it holds on a faster or busier machine too. The load average tells
 """
 
 import argparse
-import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from bench import resized, tell
 
 from pervformer_ros.bags.reader import BagReader
 from pervformer_ros.features import OrbExtractor, place_features, static_mask, widen
-from pervformer_ros.frame import Frame
 from pervformer_ros.slam import SlamBackend
 
 WARM_UP = 20
 THRESHOLD, MARGIN = 0.5, 4
-
-
-def resized(frame: Frame, width: int) -> Frame:
-    """Return the frame as a camera of another width would have it."""
-    if frame.rgb.shape[1] == width:
-        return frame
-    size = width, round(frame.rgb.shape[0] * width / frame.rgb.shape[1])
-    depth = frame.depth
-    if depth is not None:
-        depth = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST)
-    camera = frame.camera.scaled(*size)
-    return replace(frame, rgb=cv2.resize(frame.rgb, size), depth=depth, camera=camera)
 
 
 def measure(bag: Path, seconds: float, width: int, visual: bool) -> dict[str, list[float]]:
@@ -54,7 +40,8 @@ def measure(bag: Path, seconds: float, width: int, visual: bool) -> dict[str, li
             first_ns = recorded.stamp_ns if first_ns is None else first_ns
             if recorded.stamp_ns - first_ns > seconds * 1e9:
                 break
-            frame = resized(recorded, width)
+            height = round(recorded.camera.height * width / recorded.camera.width)
+            frame = resized(recorded, width, height)
             motion = widen(np.zeros(frame.rgb.shape[:2], np.float32), MARGIN)
             mask = static_mask(motion, THRESHOLD)
             marks = [time.process_time()]
@@ -102,22 +89,13 @@ def main() -> None:
     parts = measure(options.bag, options.seconds, options.width, options.visual)
     whole = float(np.median(parts["ordinary frame"]))
     rows = [summarise(name, times, whole) for name, times in parts.items()]
-    result = {
+    about = {
         "bag": options.bag.name,
         "width": options.width,
         "cores": os.cpu_count(),
         "load_average_1min": round(os.getloadavg()[0], 2),
-        "rows": rows,
     }
-    if options.json:
-        print(json.dumps(result))
-        return
-    for name, value in list(result.items())[:-1]:
-        print(f"{name:20} {value}")
-    print(f"{'':20} {'frames':>10} {'median ms':>10} {'p90 ms':>10} {'share':>10}")
-    for row in rows:
-        what, *figures = row.values()
-        print(f"{what:20} " + " ".join(f"{figure!s:>10}" for figure in figures))
+    tell(about, options.json, rows, ("frames", "median ms", "p90 ms", "share"))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ The growth printed is from the end of the warm-up, by when every allocator has w
 """
 
 import argparse
-import json
 import statistics
 import sys
 
@@ -20,6 +19,7 @@ import pervformer_ros  # noqa: F401  first: it sets how torch's threads wait
 
 # isort: split
 import torch
+from bench import tell
 
 from pervformer_ros.model import Perceiver, load_model, state_bytes
 
@@ -77,11 +77,7 @@ def main() -> None:
         "state_bytes_last": state_bytes(state),
         "state_finite": all(bool(torch.isfinite(x.float()).all()) for x in state),
     }
-    if options.json:
-        print(json.dumps(result))
-        return
-    for name, value in result.items():
-        print(f"{name:20} {value}")
+    tell(result, options.json)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from a slow program; the load average tells a busy machine from both.
 """
 
 import argparse
-import json
 import os
 import statistics
 from typing import Any
@@ -22,6 +21,7 @@ import pervformer_ros  # noqa: F401  first: it sets how torch's threads wait
 
 # isort: split
 import torch
+from bench import tell
 
 from pervformer_ros.evaluation.speed import perceiving, still_frame
 from pervformer_ros.evaluation.stopwatch import matrix_rate, milliseconds
@@ -76,24 +76,15 @@ def main() -> None:
         summarise("step", time_step(perceiver, options.frames)),
         summarise("perceive", time_perceive(perceiver, options.frames)),
     ]
-    result = {
+    about = {
         "model": loaded.info.name,
         "parameters": sum(p.numel() for p in loaded.model.parameters()),
         "state_bytes": state_bytes(perceiver.init_state()),
         "threads": options.threads,
         "matrix_gflop_per_s": round(rate, 1),
         "load_average_1min": round(os.getloadavg()[0], 2),
-        "rows": rows,
     }
-    if options.json:
-        print(json.dumps(result))
-        return
-    for name, value in list(result.items())[:-1]:
-        print(f"{name:20} {value}")
-    print(f"{'':20} {'median ms':>10} {'p95 ms':>10} {'min ms':>10} {'frames/s':>10}")
-    for row in rows:
-        what, *figures = row.values()
-        print(f"{what:20} " + " ".join(f"{figure:10}" for figure in figures))
+    tell(about, options.json, rows, ("median ms", "p95 ms", "min ms", "frames/s"))
 
 
 if __name__ == "__main__":

@@ -179,6 +179,11 @@ class CameraModel:
         return uv
 
 
+def thinning(step: int) -> tuple[slice, slice]:
+    """Return the rows and columns of every step-th pixel, the middle one of each step."""
+    return (slice(step // 2, None, step),) * 2
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One moment of one RGB-D camera.
@@ -239,7 +244,7 @@ class Frame:
         """Return the same view by every step-th pixel along both axes, the middle one of each."""
         if step == 1:
             return self
-        pixels = np.s_[step // 2 :: step, step // 2 :: step]
+        pixels = thinning(step)
         rgb, camera = self.rgb[pixels], self.camera
         return replace(
             self,

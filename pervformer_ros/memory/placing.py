@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pervformer_ros.frame import Frame
+from pervformer_ros.frame import Frame, thinning
 from pervformer_ros.geometry import Array, transform_points
 from pervformer_ros.memory.classes import ClassPrior, prior_of
 from pervformer_ros.memory.floor import level
@@ -104,7 +104,8 @@ def place_sightings(
     if frame.depth is None:
         return []
     step = max(1, frame.camera.width // WIDTH_PX)
-    frame, masks = frame.thinned(step), masks[:, step // 2 :: step, step // 2 :: step]
+    rows, columns = thinning(step)
+    frame, masks = frame.thinned(step), masks[:, rows, columns]
     T_odom_camera = level(frame, T_odom_base)
     floor = float(T_odom_base[2, 3])
     sightings = []

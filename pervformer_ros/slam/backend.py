@@ -325,21 +325,12 @@ class SlamBackend:
             )
         if not len(self._keyframes):
             return
-        places = (len(k.place_descriptor) for k in reversed(self._keyframes))
-        sizes = {
-            "descriptors": (
-                self._keyframes[-1].descriptors.shape[1],
-                features.descriptors.shape[1] if len(features) else 0,
-            ),
-            "place descriptors": (next(filter(None, places), 0), len(features.place_descriptor)),
-        }
-        for what, (ours, theirs) in sizes.items():
-            if ours and theirs and ours != theirs:
-                raise InputError(
-                    Fault.WRONG_FEATURES,
-                    f"{what} have {theirs} numbers but those of the map have {ours}: use the kind "
-                    "of features and the model that it was made with, or begin a new one",
-                )
+        if len(features):
+            ours = self._keyframes[-1].descriptors.shape[1]
+            _refuse_others("descriptors", features.descriptors.shape[1], ours)
+        if theirs := len(features.place_descriptor):
+            sizes = (len(keyframe.place_descriptor) for keyframe in reversed(self._keyframes))
+            _refuse_others("place descriptors", theirs, next(filter(None, sizes), 0))
 
     def _predict(self, stamp_ns: int, reading: Reading | None) -> PoseEstimate:
         if self._motion.started:
@@ -615,6 +606,16 @@ class SlamBackend:
         if refused:
             warnings.append(f"{refused} groups of matches put the robot where it cannot have gone")
         return tuple(warnings)
+
+
+def _refuse_others(what: str, theirs: int, ours: int) -> None:
+    """Refuse features of another length than the map's, 0 = it has none (InputError)."""
+    if ours and theirs != ours:
+        raise InputError(
+            Fault.WRONG_FEATURES,
+            f"{what} have {theirs} numbers but those of the map have {ours}: use the kind of "
+            "features and the model that it was made with, or begin a new one",
+        )
 
 
 def _strayed(seconds: float) -> Array:

@@ -58,13 +58,8 @@ class SavedMap:
             "is_level": json.dumps(self.is_level),
             "cameras": json.dumps([asdict(camera) for camera in cameras]),
         }
-        tensors = {
-            name: np.ascontiguousarray(tensor)
-            for name, tensor in {
-                **_pack_keyframes(self.keyframes, cameras),
-                **_pack_graph(self.graph),
-            }.items()
-        }
+        packed = _pack_keyframes(self.keyframes, cameras) | _pack_graph(self.graph)
+        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in packed.items()}
         data = save(tensors, header | {"sha256": _digest(header, tensors)})
         try:
             write_whole(path, data)
