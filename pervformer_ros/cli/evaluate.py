@@ -95,6 +95,9 @@ def evaluate_drift(
     scenarios: Annotated[str, typer.Option(help="A,B or none.")] = "static_loop,busy_aisle",
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Cut each off after.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Take every so many-th image.")] = 1,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Play at the recorded pace, each method by itself.")
+    ] = False,
     methods: Annotated[
         str, typer.Option(help="Of odometry,orb,orb_masked,pervformer_unmasked,pervformer,open3d.")
     ] = "",
@@ -124,7 +127,9 @@ def evaluate_drift(
         driven = [Recording(path, path.name, None) for path in _recordings(recording)]
         driven += [Recording(*found) for found in _held_out(bags, scenarios, seeds, seconds, rate)]
         with progress_bar("evaluate slam") as progress:
-            rows = evaluate_slam(driven, compared, masks, out, config, seconds, every, progress)
+            rows = evaluate_slam(
+                driven, compared, masks, out, config, seconds, every, realtime, progress
+            )
     _warn(rows)
     show(as_table("slam: position error (ATE)", shown(rows)))
     say(f"table: {out / 'table.json'}")

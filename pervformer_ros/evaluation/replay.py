@@ -25,7 +25,6 @@ from pervformer_ros.geometry import Array, Trajectory
 from pervformer_ros.memory import corridors_of_bag
 from pervformer_ros.pipeline import Pipeline, PipelineConfig, PipelineOutput
 from pervformer_ros.slam import SlamBackend
-from pervformer_ros.worker import LatestWorker
 
 if TYPE_CHECKING:
     from pervformer_ros.evaluation.perception.jury import Jury
@@ -198,12 +197,13 @@ def replay(
 
         try:
             if realtime:
-                _work_in_real_time(bundles(), work, result, pace)
+                pace.play(bundles(), work)
             else:
                 for bundle in bundles():
                     work(bundle)
         except BagError as error:
             result.truncated = str(error)
+        result.dropped = pace.dropped
         result.truth = bag.ground_truth()
         if not result.records:
             raise bag.no_usable_image(result.truncated)
@@ -243,33 +243,6 @@ def draw(
         colour = (60, 220, 80) if has_depth else (240, 200, 40)
         cv2.circle(picture, (round(float(u)), round(float(v))), 2, colour, 1, cv2.LINE_AA)
     return picture
-
-
-def _work_in_real_time(
-    bundles: Iterator[MessageBundle],
-    work: Callable[[MessageBundle], None],
-    result: Replay,
-    pace: Pace,
-) -> None:
-    """Hand over each bundle when its stamp is due; what comes too late to be taken is counted."""
-    failures: list[Exception] = []
-    worker = LatestWorker(work, failures.append, "replay")
-    epoch = None
-    try:
-        for bundle in bundles:
-            if bundle.epoch != epoch:
-                pace.begin(bundle.stamp_ns)
-                epoch = bundle.epoch
-            pace.wait_for(bundle.stamp_ns)
-            worker.offer(bundle)
-            if failures:
-                break
-    finally:
-        worker.drain()
-        worker.stop()
-        result.dropped = worker.dropped
-    if failures:
-        raise failures[0]
 
 
 def _record(output: PipelineOutput) -> FrameRecord:

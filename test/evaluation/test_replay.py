@@ -14,7 +14,6 @@ from pervformer_ros.evaluation.pace import Pace
 from pervformer_ros.evaluation.replay import Replay
 from pervformer_ros.evaluation.report import number, write_report
 from pervformer_ros.evaluation.table import write_table
-from pervformer_ros.worker import LatestWorker
 
 COUNT = 45
 
@@ -245,36 +244,6 @@ def test_a_bag_that_breaks_off_is_reported_up_to_there(
 
 
 # Time --------------------------------------------------------------------------------------------
-
-
-class Time:
-    """A clock that only goes on when somebody sleeps."""
-
-    def __init__(self):
-        self.now = 100.0
-        self.slept = []
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.slept.append(seconds)
-        self.now += seconds
-
-
-@pytest.fixture
-def instant(monkeypatch) -> Time:
-    """Playing at the recorded pace without waiting: every frame is worked on before the next."""
-    time = Time()
-
-    class PatientWorker(LatestWorker):
-        def offer(self, item):
-            self.drain()
-            super().offer(item)
-
-    monkeypatch.setattr("pervformer_ros.evaluation.pace.time", time)
-    monkeypatch.setattr("pervformer_ros.evaluation.replay.LatestWorker", PatientWorker)
-    return time
 
 
 def twice(recorded):

@@ -3,6 +3,7 @@
 """The comparison of SLAM methods: what is compared, counted and summed up."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from pervformer_ros.geometry import Trajectory, invert, make_transform
 from pervformer_ros.pipeline import Pipeline, PipelineConfig
 from pervformer_ros.sim import simulate
 from pervformer_ros.slam import Edge, EdgeKind, PoseGraph, se3
+from pervformer_ros.worker import LatestWorker
 
 
 def test_every_method_is_compared_fused_and_visual_only_where_both_make_sense():
@@ -161,7 +163,7 @@ def test_after_a_straight_way_the_map_is_laid_over_the_truth_by_headings_too():
 
 def row(seed, **figures):
     about = {"scenario": "s", "seed": seed, "method": "orb", "odometry": True, "masks": None}
-    return {**about, "statistic": None, **figures}
+    return {**about, "realtime": False, "statistic": None, **figures}
 
 
 def test_the_summary_has_the_median_and_the_worst():
@@ -221,6 +223,40 @@ def test_a_run_gives_one_row_for_each_method_and_its_plots(table):
 
 def drive(bag, methods, masks="truth", **how):
     return run_methods(Recording(bag, "wall", None), methods_of(methods), masks, **how)
+
+
+def test_in_real_time_each_method_has_the_recording_to_itself(synthetic_bag, instant, tmp_path):
+    bag = [Recording(synthetic_bag(count=12), "wall", None)]
+    methods = methods_of("odometry,orb")
+    offline, timed = (
+        evaluate_slam(bag, methods, "truth", tmp_path, realtime=how) for how in (False, True)
+    )
+    assert sum(instant.slept) == pytest.approx(2 * 11 * PERIOD_NS / 1e9, abs=1e-3)
+    for mine, theirs in zip(timed, offline, strict=True):
+        assert (mine["realtime"], theirs["realtime"]) == (True, False)
+        for key in ("method", "odometry", "frames", "frames_dropped", "ate_online_rmse_m"):
+            assert mine.get(key) == theirs.get(key), key
+
+
+def test_in_real_time_what_comes_too_late_is_dropped_and_counted(
+    synthetic_bag, instant, monkeypatch
+):
+    class SlowWorker(LatestWorker):
+        """At work on the first image until the last one has come."""
+
+        def __init__(self, work, *names):
+            self.all_came = threading.Event()
+            super().__init__(lambda item: self.all_came.wait() and work(item), *names)
+
+        def drain(self):
+            self.all_came.set()
+            super().drain()
+
+    monkeypatch.setattr("pervformer_ros.evaluation.pace.LatestWorker", SlowWorker)
+    rows = drive(synthetic_bag(count=12), "odometry,orb", realtime=True).rows
+    for row in rows:
+        assert row["frames"] in (1, 2)
+        assert row["frames"] + row["frames_dropped"] == 12
 
 
 def test_where_time_goes_back_all_begin_anew(synthetic_bag):

@@ -3,7 +3,7 @@
 """All methods along one recording, frame by frame side by side, and how far each drifted."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +12,9 @@ import numpy as np
 
 from pervformer_ros.bags.ground_truth import GroundTruth
 from pervformer_ros.bags.reader import BagError, BagReader
-from pervformer_ros.evaluation.cut import cut
+from pervformer_ros.evaluation.cut import Taken, cut
 from pervformer_ros.evaluation.drift import measure_drift, poses_at
+from pervformer_ros.evaluation.pace import Pace
 from pervformer_ros.evaluation.slam.carried import carried_off, found_again_s, sees
 from pervformer_ros.evaluation.slam.closures import judge_closures
 from pervformer_ros.evaluation.slam.methods import Method
@@ -68,10 +69,11 @@ class Run:
 class _Drive:
     """What all methods have of a recording, or of what comes after time went back in it.
 
-    stamps_ns: of the images taken. seeing: of those whose camera was uncovered.
-    told: of how many of them the truth says what moves.
+    epoch: how often it went back before. stamps_ns: of the images taken. seeing: of those whose
+    camera was uncovered. told: of how many of them the truth says what moves.
     """
 
+    epoch: int
     runs: list[Run]
     baseline: "Open3dOdometry | None"
     stamps_ns: list[int] = field(default_factory=list)
@@ -109,6 +111,7 @@ def run_methods(
     config: PipelineConfig | None = None,
     seconds: float | None = None,
     every: int = 1,
+    realtime: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
     """Drive all methods along a recording, or those for which it has what they need.
@@ -123,6 +126,8 @@ def run_methods(
         config: of the line.
         seconds: stop after so many.
         every: take every so many-th image, as a machine does that is too slow for all.
+        realtime: play at the recorded pace and drop the images that come too late for all methods
+            together.
         progress: called with (images done, images in all).
 
     Raises:
@@ -131,7 +136,7 @@ def run_methods(
         ValueError: see Sight; or if the masks are to be the truth's, and the bag tells none.
     """
     sight = Sight(methods, masks, config)
-    truncated, jumps = None, 0
+    truncated, pace = None, Pace()
     with (
         BagReader(recording.path) as bag,
         GroundTruth(recording.path, faults=bag.faults) as truth,
@@ -140,36 +145,47 @@ def run_methods(
         needs_masks = masks == "truth" and any(method.is_masked for method in driven)
         if needs_masks and not truth.has_motion:
             raise ValueError(f"{recording.path} does not tell what moves: use --masks model")
-        drive = _begin(driven)
         needs_features = any(method.uses_back_end for method in driven)
-        try:
-            for done, (frame, went_back) in enumerate(cut(bag.frames(), seconds), 1):
+        drive = _begin(driven)
+
+        def take(taken: Taken) -> None:
+            nonlocal drive
+            if taken.epoch != drive.epoch:
+                drive = _begin(driven, taken.epoch)
+            frame = taken.frame
+            if needs_features:
+                moment = truth.at(frame.stamp_ns)
+                moving = None if moment is None else moment.moving
+                drive.told += moving is not None
+                if needs_masks and moving is None:
+                    bag.faults.add(Fault.INVALID_TRUTH, f"no true mask of {frame.stamp_ns}")
+                seen = sight.look(frame, moving)
+                try:
+                    for run in drive.runs:
+                        if run.backend is not None:
+                            run.step(frame, seen[run.method.kind])
+                except InputError as error:
+                    bag.faults.add(error.fault, str(error))
+                    return
+            if drive.baseline is not None:
+                drive.baseline.step(frame)
+            drive.note(frame)
+
+        def frames() -> Iterator[Taken]:
+            for done, taken in enumerate(cut(bag.frames(), seconds), 1):
                 progress(done, bag.image_count)
-                if went_back:
-                    drive, jumps = _begin(driven), jumps + 1
-                if (done - 1) % every:
-                    continue
-                if needs_features:
-                    moment = truth.at(frame.stamp_ns)
-                    moving = None if moment is None else moment.moving
-                    drive.told += moving is not None
-                    if needs_masks and moving is None:
-                        bag.faults.add(Fault.INVALID_TRUTH, f"no true mask of {frame.stamp_ns}")
-                    seen = sight.look(frame, moving)
-                    try:
-                        for run in drive.runs:
-                            if run.backend is not None:
-                                key = run.method.kind
-                                run.step(frame, seen[key])
-                    except InputError as error:
-                        bag.faults.add(error.fault, str(error))
-                        continue
-                if drive.baseline is not None:
-                    drive.baseline.step(frame)
-                drive.note(frame)
+                if (done - 1) % every == 0:
+                    yield taken
+
+        try:
+            if realtime:
+                pace.play(frames(), take)
+            else:
+                for taken in frames():
+                    take(taken)
         except BagError as error:
             truncated = str(error)
-        true_poses = bag.ground_truth(None if seconds is None else jumps)
+        true_poses = bag.ground_truth(None if seconds is None else drive.epoch)
     if not drive.stamps_ns:
         raise bag.no_usable_image(truncated)
     if needs_masks and not drive.told:
@@ -188,19 +204,25 @@ def run_methods(
             run.online = run.final = _trajectory(odometry)
     of_odometry = measure_drift(true_poses, _trajectory(odometry)).ate_rmse_m
     rows = [_row(recording, run, true_poses, masks, of_odometry, seeing) for run in runs]
-    read = {"truncated": truncated is not None, "faults": bag.faults.total}
+    read = {
+        "realtime": realtime,
+        "frames_dropped": pace.dropped,
+        "truncated": truncated is not None,
+        "faults": bag.faults.total,
+    }
     rows = [{**row, **read} for row in rows]
     return Outcome(recording, true_poses, runs, rows, truncated)
 
 
-def _begin(methods: Sequence[Method]) -> _Drive:
+def _begin(methods: Sequence[Method], epoch: int = 0) -> _Drive:
     """Return methods that have seen nothing yet."""
     baseline = None
     if any(method.name == "open3d" for method in methods):
         from pervformer_ros.evaluation.slam.open3d_odometry import Open3dOdometry
 
         baseline = Open3dOdometry()
-    return _Drive([Run(m, SlamBackend() if m.uses_back_end else None) for m in methods], baseline)
+    runs = [Run(method, SlamBackend() if method.uses_back_end else None) for method in methods]
+    return _Drive(epoch, runs, baseline)
 
 
 def _of_these_images(truth: Trajectory | None, stamps_ns: list[int], bag: Path) -> Trajectory:

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`pervformer evaluate slam`: every method along every recording, as rows and plots."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import numpy as np
 
 from pervformer_ros.evaluation.slam.methods import Method
 from pervformer_ros.evaluation.slam.plots import draw_drift, draw_paths
-from pervformer_ros.evaluation.slam.runs import Recording, run_methods
+from pervformer_ros.evaluation.slam.runs import Outcome, Recording, run_methods
 from pervformer_ros.evaluation.table import Row, write_table
 from pervformer_ros.pipeline import PipelineConfig
 
 SUITE = "slam"
-ABOUT = ("scenario", "method", "odometry", "masks")
+ABOUT = ("scenario", "method", "odometry", "masks", "realtime")
 FIGURES = (
     "ate_rmse_m",
     "ate_online_rmse_m",
@@ -24,6 +25,7 @@ FIGURES = (
     "rpe_rot_deg_per_m",
     "rpe_online_trans_m_per_m",
     "lost",
+    "frames_dropped",
     "loop_closures_false",
     "slam_ms_p50",
     "slam_ms_p99",
@@ -42,6 +44,7 @@ def evaluate_slam(
     config: PipelineConfig | None = None,
     seconds: float | None = None,
     every: int = 1,
+    realtime: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Row]:
     """Compare methods on recordings; write table.json and, for each recording, two plots.
@@ -54,6 +57,7 @@ def evaluate_slam(
         config: of the line.
         seconds: stop each recording after so many.
         every: take every so many-th image.
+        realtime: play at the recorded pace, once for each method, and drop what comes too late.
         progress: called with (images done, images in all) of each recording in turn.
 
     Raises:
@@ -66,7 +70,11 @@ def evaluate_slam(
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for recording in recordings:
-        outcome = run_methods(recording, methods, masks, config, seconds, every, progress)
+        together = _one_at_a_time(methods) if realtime else [methods]
+        outcome = _joined(
+            run_methods(recording, some, masks, config, seconds, every, realtime, progress)
+            for some in together
+        )
         rows += outcome.rows
         write_table(SUITE, [*rows, *summarise(rows)], out)
         draw_drift(outcome, out / f"{_name(recording)}-drift.png")
@@ -99,12 +107,28 @@ def shown(rows: Sequence[Row]) -> list[Row]:
             "final m": row["ate_rmse_m"],
             "RPE m/m": row["rpe_online_trans_m_per_m"],
             "lost": row["lost"],
+            "dropped": row["frames_dropped"] if row["realtime"] else None,
             "false": row["loop_closures_false"],
             "ms": row["slam_ms_p50"],
         }
         for row in rows
         if row["statistic"] is not None
     ]
+
+
+def _one_at_a_time(methods: Sequence[Method]) -> list[list[Method]]:
+    """Return the methods one by one, odometry, which costs nothing, with the first."""
+    idle = [method for method in methods if method.name == "odometry"]
+    busy = [[method] for method in methods if method.name != "odometry"]
+    return [[*idle, *busy[0]], *busy[1:]] if busy else [idle]
+
+
+def _joined(outcomes: Iterable[Outcome]) -> Outcome:
+    """Return the outcomes of one recording as one."""
+    first, *others = outcomes
+    for other in others:
+        first = replace(first, runs=[*first.runs, *other.runs], rows=[*first.rows, *other.rows])
+    return first
 
 
 def _summary(about: tuple[object, ...], group: Sequence[Row], statistic: str) -> Row:
