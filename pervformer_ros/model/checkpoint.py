@@ -18,7 +18,7 @@ from pervformer_ros.model.config import PervFormerConfig
 from pervformer_ros.model.pervformer import PervFormer, create_model
 
 FORMAT = "pervformer"
-FORMAT_VERSION = "3"
+FORMAT_VERSION = "4"
 
 
 class CheckpointError(ValueError):
@@ -97,7 +97,12 @@ def load_model(path: Path | str | None, variant: str = "small", seed: int = 0) -
 
 
 def save_model(
-    path: Path | str, model: PervFormer, *, trained: bool, card: Mapping[str, Any] | None = None
+    path: Path | str,
+    model: PervFormer,
+    *,
+    trained: bool,
+    card: Mapping[str, Any] | None = None,
+    half: bool = False,
 ) -> None:
     """Write a checkpoint; a file that was there stays whole until the new one is.
 
@@ -106,6 +111,7 @@ def save_model(
         model: any PervFormer.
         trained: False for random weights.
         card: facts about the training that JSON can hold.
+        half: store matrices and kernels in float16, which takes half the space.
     """
     path = Path(path)
     metadata = {
@@ -116,6 +122,8 @@ def save_model(
         "card": json.dumps(dict(card or {})),
     }
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {name: t.half() if t.ndim > 1 else t for name, t in tensors.items()}
     write_whole(path, save(tensors, metadata))
 
 

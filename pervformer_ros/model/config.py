@@ -46,6 +46,8 @@ class PervFormerConfig:
     neck_width: int = 96
     mask_size: int = 16
     embedding_size: int = 32
+    box_channels: tuple[int, int, int, int] = (24, 32, 64, 96)
+    box_hidden: int = 128
     point_channels: tuple[int, int, int] = (16, 32, 48)
     descriptor_size: int = 64
     place_size: int = 128
@@ -116,6 +118,8 @@ VARIANTS: dict[str, PervFormerConfig] = {
         neck_width=24,
         mask_size=8,
         embedding_size=16,
+        box_channels=(8, 8, 8, 16),
+        box_hidden=32,
         point_channels=(8, 8, 16),
         descriptor_size=32,
         place_size=32,

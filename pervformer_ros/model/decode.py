@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""From the raw maps of a Percept to objects, keypoints and motion. Fixed shapes throughout."""
+"""From the raw maps of a Percept to objects, keypoints and motion.
+
+Shapes are fixed, but for how many finds are looked at again.
+"""
 
 from collections.abc import Callable
 from functools import reduce
@@ -10,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pervformer_ros.model.boxes import Found
 from pervformer_ros.model.config import FINE
 from pervformer_ros.model.fit import Fit
 from pervformer_ros.model.heads import Percept
 from pervformer_ros.model.sampling import sample_bilinear
 
 SAME_IOU = 0.4  # two boxes of one class that overlap more are one object
+LOOKED_AT = 0.05  # finds that score less are too many to be looked at again, and hardly any is true
 AGREE_IOU = 0.5  # boxes of neighbouring cells that overlap more speak of one object
 KEYPOINT_RADIUS = 2  # px: no two keypoints are nearer along both axes
 # px: so exactly the network knows where a landmark is. It looks at every fourth pixel, and where a
@@ -27,6 +32,9 @@ KEYPOINT_MARGIN = 16
 # A third of what a network that knows nothing says, at a fifth of a grey level in 256: bare walls
 # have no more to offer, and it is enough not to lose the way before them.
 KEYPOINT_SCORE = 0.0002
+
+# Returns corrected boxes (B, K, 4) and logits of scores (B, K).
+LookAgain = Callable[[Found], tuple[Tensor, Tensor]]
 
 
 class Detections(NamedTuple):
@@ -51,7 +59,11 @@ class Keypoints(NamedTuple):
 
 
 def detections(
-    percept: Percept, score_threshold: float = 0.3, count: int = 32, fit: Fit | None = None
+    percept: Percept,
+    score_threshold: float = 0.3,
+    count: int = 32,
+    fit: Fit | None = None,
+    look_again: LookAgain | None = None,
 ) -> Detections:
     """Find objects as peaks of the heat map (CenterNet, https://arxiv.org/abs/1904.07850).
 
@@ -64,25 +76,26 @@ def detections(
         score_threshold: what a valid detection scores at least.
         count: K.
         fit: where the images lie in the model's; None = they fill it.
+        look_again: `BoxHead` with the pictures, to correct boxes and scores; None leaves them.
     """
     heat = torch.sigmoid(percept.heat.float())
     peaks = heat * (F.max_pool2d(heat, 3, stride=1, padding=1) == heat)
     _, classes, rows, columns = heat.shape
     score, index = peaks.flatten(1).topk(min(2 * count, classes * rows * columns))
     box = _vote(percept.box, heat, index)
-    cell = index % (rows * columns)
-    score, best = _without_repetitions(score, index // (rows * columns), box).topk(
-        min(count, score.shape[1])
-    )
-    index, cell = index.gather(1, best), cell.gather(1, best)
-    box = box.gather(1, best[..., None].expand(-1, -1, 4))
-    mask = _masks(_pick(percept.mask_coefficients, cell), percept.mask_prototypes)
+    category, cell = index // (rows * columns), index % (rows * columns)
+    found = Found(score, category, box, _pick(percept.mask_coefficients, cell))
+    found, cell = _without_repetitions(found, cell, count)
+    if look_again is not None:
+        found, cell = _without_repetitions(_corrected(found, look_again), cell, count)
+    score, category, box, coefficients = found
+    mask = _masks(coefficients, percept.mask_prototypes)
     # One cell more than the box: what is enlarged later is cut at its edge then.
     wide, within = (_in_box(box, mask, cells) for cells in (1, 0))
     return Detections(
         valid=(score >= score_threshold) & _shown(box, fit),
         score=score,
-        class_index=index // (rows * columns),
+        class_index=category,
         box=box,
         mask=mask * wide,
         embedding=_pick(percept.embedding, cell),
@@ -143,11 +156,46 @@ def centre_to_corners(box: Tensor) -> Tensor:
     return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
 
 
-def _without_repetitions(score: Tensor, classes: Tensor, box: Tensor) -> Tensor:
-    """Return the scores (B, K), best first, 0 where a better one has the same class and place."""
+def _corrected(found: Found, look_again: LookAgain) -> Found:
+    """Return the finds, best first, and of those that score enough what a second look says."""
+    enough = int((found.score >= LOOKED_AT).sum(dim=1).max())
+    if not enough:
+        return found
+    box, logits = look_again(Found(*(x[:, :enough] for x in found)))
+    score = found.score[:, :enough]
+    # Two opinions, which count alike.
+    both = torch.sigmoid((torch.logit(score, eps=1e-3) + logits) / 2)
+    score = torch.where(score >= LOOKED_AT, both, score)
+    return found._replace(
+        box=torch.cat([box.clamp(0.0, 1.0), found.box[:, enough:]], dim=1),
+        score=torch.cat([score, found.score[:, enough:]], dim=1),
+    )
+
+
+def _without_repetitions(found: Found, cell: Tensor, count: int) -> tuple[Found, Tensor]:
+    """Return the best finds and their cells (B, K), best first.
+
+    Those that have the class and the place of a better one score 0.
+    """
+    score, order = found.score.sort(dim=1, descending=True)
+    classes = found.class_index.gather(1, order)
+    box = found.box.gather(1, order[..., None].expand(-1, -1, 4))
     same = (box_iou(box, box) > SAME_IOU) & (classes[:, :, None] == classes[:, None])
     better = torch.tril(torch.ones_like(same), diagonal=-1)  # row k: those before it
-    return score.masked_fill((same & better).any(dim=-1), 0.0)
+    score = score.masked_fill((same & better).any(dim=-1), 0.0)
+    score, best = score.topk(min(count, score.shape[1]))
+    order = order.gather(1, best)
+
+    def chosen(x: Tensor) -> Tensor:
+        return x.gather(1, order[..., None].expand(-1, -1, x.shape[2]))
+
+    kept = Found(
+        score,
+        found.class_index.gather(1, order),
+        chosen(found.box),
+        chosen(found.mask_coefficients),
+    )
+    return kept, cell.gather(1, order)
 
 
 def _pick(maps: Tensor, cell: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pervformer_ros.model.boxes import BoxHead
 from pervformer_ros.model.config import FINE, FINEST, PATCH, PLACE_LOOKS, PervFormerConfig
 from pervformer_ros.model.pointing import START_DISTANCE, Pointer, Sight
 from pervformer_ros.model.points import PointHeads, Points
@@ -36,6 +37,7 @@ class Percept(NamedTuple):
     mask_prototypes: Tensor  # (..., Q, h4, w4); mask logits = coefficients . prototypes
     embedding: Tensor  # (..., E, h8, w8) unit: which individual this is
     motion: Tensor  # (..., h4, w4) logits: moves in the world
+    cells: Tensor  # (..., neck, h8, w8) what all this is told from
     # On the pixels.
     keypoints: Tensor  # (..., 65, h8, w8) logits: the 8x8 pixels of a cell by rows, then none
     descriptors: Tensor  # (..., E, h4, w4) unit
@@ -210,6 +212,7 @@ class Heads(nn.Module):
         super().__init__()
         self.config = config
         self.patches = PatchHeads(config, skip_channels)
+        self.boxes = BoxHead(config)  # looks again, once it is known where: decode.detections
         self.points = PointHeads(config)
         self.probes = ProbeHeads(config)
         self.place = PlaceHead(config)
@@ -233,6 +236,7 @@ class Heads(nn.Module):
         points = self.points(rgb)
         return Percept(
             **told,
+            cells=cells.permute(0, 3, 1, 2),
             **points._asdict(),
             alive=alive,
             **self.probes(probes, cells, seen),

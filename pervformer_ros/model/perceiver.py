@@ -5,6 +5,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from pervformer_ros.features import Keypoints
 from pervformer_ros.model import decode
+from pervformer_ros.model.boxes import Picture
 from pervformer_ros.model.corners import corner_contrast
 from pervformer_ros.model.fit import Fit
 from pervformer_ros.model.heads import Percept
@@ -178,7 +180,8 @@ class Perceiver:
         )
         percept, state = self.model.step(frame, state)
         contrast = self._on_device(corner_contrast(small))[None, None]
-        return self._report(percept, contrast, update, fit), state
+        picture = Picture(*frame[:3], percept.cells, percept.mask_prototypes)
+        return self._report(percept, picture, contrast, update, fit), state
 
     def state_to_arrays(self, state: MemoryState) -> dict[str, NDArray[np.generic]]:
         """Return a memory as arrays that can be saved."""
@@ -233,9 +236,12 @@ class Perceiver:
         return torch.tensor(T_now_before[None, :3], dtype=torch.float32, device=self.device)
 
     def _report(
-        self, percept: Percept, contrast: Tensor, update: ProbeUpdate, fit: Fit
+        self, percept: Percept, picture: Picture, contrast: Tensor, update: ProbeUpdate, fit: Fit
     ) -> PerceptArrays:
-        detections = decode.detections(percept, self.score_threshold, fit=fit)
+        look_again = partial(self.model.heads.boxes, picture)
+        detections = decode.detections(
+            percept, self.score_threshold, fit=fit, look_again=look_again
+        )
         return PerceptArrays(
             detections=_detection_arrays(detections, fit),
             keypoints=_keypoint_arrays(decode.keypoints(percept, contrast, fit=fit), fit),

@@ -127,9 +127,11 @@ class Trainer:
         self.average.load_state_dict(model.state_dict())
         seen = config.window[0] // config.shrink, config.window[1] // config.shrink
         self.learner = Learner(self.model, seen)
-        # Neither hears of the other: together they would only be slower. Places are learned later.
+        # Neither hears of the other: together they would only be slower. Boxes that are looked at
+        # again and places are learned later.
         self.model.requires_grad_(not config.only_points)
         self.model.heads.points.requires_grad_(config.only_points)
+        self.model.heads.boxes.requires_grad_(False)
         self.model.heads.place.requires_grad_(False)
         self.optimisers = _optimisers(self.model, config.learning_rate, config.weight_decay)
         self.round = self.step = self.frames = 0

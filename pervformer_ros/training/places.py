@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="file for the weights")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--half", action="store_true", help="half the file: weights in float16")
     given = parser.parse_args()
     try:
         loaded, paths = load_model(given.init), shards_in(given.tours)
@@ -185,7 +186,7 @@ def main() -> None:
             "date": date.today().isoformat(),
         },
     }
-    save_model(given.out, loaded.model, trained=loaded.info.trained, card=card)
+    save_model(given.out, loaded.model, trained=loaded.info.trained, card=card, half=given.half)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,16 @@ def test_a_model_comes_back_as_it_was(checkpoint: Path) -> None:
     assert largest_difference(run_clip(model, clip)[0], run_clip(loaded.model, clip)[0]) == 0.0
 
 
+def test_half_the_precision_takes_half_the_space(checkpoint: Path, tmp_path: Path) -> None:
+    model, path = stirred_model("tiny"), tmp_path / "half.safetensors"
+    save_model(path, model, trained=True, half=True)
+    assert path.stat().st_size < 0.7 * checkpoint.stat().st_size
+    loaded = load_model(path).model.state_dict()
+    for name, weight in model.state_dict().items():
+        assert loaded[name].dtype == weight.dtype
+        torch.testing.assert_close(loaded[name], weight, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("overrides", [{"probes": 0}, {"recurrence": False}, {"stem": "patch"}])
 def test_a_variant_comes_back_as_that_variant(tmp_path: Path, overrides: dict[str, object]) -> None:
     path = tmp_path / "variant.safetensors"

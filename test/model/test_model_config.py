@@ -55,7 +55,7 @@ def test_small_fits_the_sizes_it_is_shipped_with() -> None:
     assert config.image_size == (240, 320)
     assert (config.patches, config.probes, config.tokens) == (300, 32, 332)
     parameters = sum(p.numel() for p in create_model("small").parameters())
-    assert parameters * 4 < 12_000_000  # bytes in float32
+    assert parameters * 2 < 12_000_000  # bytes in float16
 
 
 def test_base_has_the_shape_of_trecvit_b() -> None:

@@ -7,7 +7,9 @@ import torch
 from model_clips import random_clip, stirred_model
 
 from pervformer_ros.model import Percept
+from pervformer_ros.model.boxes import Found
 from pervformer_ros.model.decode import (
+    LookAgain,
     box_iou,
     centre_to_corners,
     detections,
@@ -30,6 +32,7 @@ def empty_percept() -> Percept:
         mask_prototypes=torch.zeros(1, 2, 2 * ROWS, 2 * COLUMNS),
         embedding=torch.zeros(1, 4, ROWS, COLUMNS),
         motion=torch.full((1, 2 * ROWS, 2 * COLUMNS), -9.0),
+        cells=torch.zeros(1, 5, ROWS, COLUMNS),
         keypoints=torch.zeros(1, 65, ROWS, COLUMNS),
         descriptors=torch.ones(1, 4, ROWS, COLUMNS) / 2,
         alive=torch.zeros(1, PROBES, dtype=torch.bool),
@@ -55,6 +58,66 @@ def corners(*corners: tuple[float, float, float]) -> torch.Tensor:
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(96.0), indexing="ij")
     bells = [h * torch.exp(-((x - u) ** 2 + (y - v) ** 2) / 4) for u, v, h in corners]
     return torch.stack(bells).amax(0)[None, None]
+
+
+def two_pallets() -> Percept:
+    """Return a percept with two objects of one class, the better one on the left."""
+    percept = empty_percept()
+    for n, column in enumerate((2, 9)):
+        percept.heat[0, 2, 3, column] = 2.0 - n
+        percept.box[0, :, 3, column] = 10.0 / IMAGE
+        percept.embedding[0, n, 3, column] = 1.0
+    return percept
+
+
+def second_look(**at: float | tuple[float, ...]) -> LookAgain:
+    """Return what corrects the n-th find of a frame: `score_n` its score, `box_n` its box."""
+
+    def look(found: Found) -> tuple[torch.Tensor, torch.Tensor]:
+        box, score = found.box.clone(), found.score.clone()
+        for name, value in at.items():
+            what, n = name.split("_")
+            {"box": box, "score": score}[what][0, int(n)] = torch.tensor(value)
+        return box, torch.logit(score)
+
+    return look
+
+
+def test_a_second_look_corrects_boxes_and_scores() -> None:
+    percept = two_pallets()
+    first = detections(percept, count=4)
+    box = 0.1, 0.2, 0.3, 0.4
+    found = detections(percept, count=4, look_again=second_look(box_1=box, score_0=0.1))
+    assert found.valid.sum() == first.valid.sum() == 2
+    assert torch.allclose(found.box[0, 0], torch.tensor(box))
+    assert torch.allclose(found.box[0, 1], first.box[0, 0])
+    # Of the first one (logit 2) both opinions count alike.
+    both = torch.sigmoid((2.0 + torch.logit(torch.tensor(0.1))) / 2)
+    assert found.score[0, :2].tolist() == pytest.approx([float(first.score[0, 1]), float(both)])
+    assert torch.equal(found.embedding[0, 0], first.embedding[0, 1]), "all else goes with it"
+
+
+def test_two_finds_that_a_second_look_makes_one_are_one() -> None:
+    percept = two_pallets()
+    first = detections(percept, count=4)
+    one = tuple(first.box[0, 0].tolist())
+    found = detections(percept, count=4, look_again=second_look(box_1=one))
+    assert found.valid.sum() == 1
+    assert torch.allclose(found.box[0, 0], first.box[0, 0])
+
+
+def test_what_hardly_scores_is_not_looked_at_again() -> None:
+    looked_at = []
+
+    def look(found: Found) -> tuple[torch.Tensor, torch.Tensor]:
+        looked_at.append(found.score.shape[1])
+        return found.box, torch.logit(found.score)
+
+    found = detections(two_pallets(), score_threshold=0.0, count=4, look_again=look)
+    assert looked_at == [2]
+    assert found.score.shape == (1, 4)
+    detections(empty_percept(), look_again=look)
+    assert looked_at == [2]
 
 
 def test_a_peak_is_an_object_with_everything_of_its_cell() -> None:

@@ -63,6 +63,7 @@ def test_outputs_have_the_shapes_they_say() -> None:
         "mask_prototypes": (8, 16, 24),
         "embedding": (16, 8, 12),
         "motion": (16, 24),
+        "cells": (24, 8, 12),
         "keypoints": (65, 8, 12),
         "descriptors": (32, 16, 24),
         "alive": (6,),

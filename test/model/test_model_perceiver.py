@@ -3,6 +3,7 @@
 """From arrays to arrays, in the pixels of whatever image is given."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from pervformer_ros.model import (
     StateError,
     VideoInput,
 )
+from pervformer_ros.model.boxes import Picture
 from pervformer_ros.model.decode import detections
 
 
@@ -258,7 +260,9 @@ def test_masks_are_enlarged_bilinearly(perceiver: Perceiver) -> None:
         **ProbeUpdate.none(1, 6)._asdict(),
     )
     with torch.inference_mode():
-        found = detections(model.step(frame, model.init_state())[0], score_threshold=0.05)
+        raw, _ = model.step(frame, model.init_state())
+        seen = Picture(*frame[:3], raw.cells, raw.mask_prototypes)
+        found = detections(raw, 0.05, look_again=partial(model.heads.boxes, seen))
     expected = F.interpolate(found.mask[found.valid][None], (64, 96), mode="bilinear")[0] > 0.5
     for mask, box in zip(expected, percept.detections.box, strict=True):
         left, top = np.floor(box[:2]).astype(int)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Watches a pipeline at work and writes down, frame by frame, what is judged later."""
 
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -23,7 +24,7 @@ from pervformer_ros.frame import Frame
 from pervformer_ros.geometry import Array, invert, transform_points
 from pervformer_ros.memory import ObjectState, WorldObject
 from pervformer_ros.model import Percept
-from pervformer_ros.model.decode import detections
+from pervformer_ros.model.decode import LookAgain, detections
 from pervformer_ros.model.fit import Fit
 from pervformer_ros.model.perceiver import ProbeArrays
 from pervformer_ros.pipeline import Pipeline, PipelineOutput
@@ -41,10 +42,14 @@ class Observer:
         self._pipeline = pipeline
         self._lives = np.zeros(pipeline.probes, np.int64)  # how often each probe was born
         self._raw: Percept | None = None
+        self._look_again: LookAgain | None = None
 
     def __enter__(self) -> "Observer":
         heads = self._pipeline.loaded.model.heads
-        self._hook = heads.register_forward_hook(self._keep)
+        self._hooks = [
+            heads.register_forward_hook(self._keep),
+            heads.boxes.register_forward_pre_hook(self._keep_picture),
+        ]
         return self
 
     def __exit__(
@@ -53,7 +58,8 @@ class Observer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._hook.remove()
+        for hook in self._hooks:
+            hook.remove()
 
     def record(
         self,
@@ -87,12 +93,15 @@ class Observer:
     def _keep(self, module: Any, arguments: Any, percept: Percept) -> None:
         self._raw = percept
 
+    def _keep_picture(self, module: Any, arguments: Any) -> None:
+        self._look_again = partial(module, arguments[0])
+
     @torch.inference_mode()
     def _detections(self, frame: Frame) -> Boxes:
         assert self._raw is not None
         config = self._pipeline.loaded.model.config
         fit = Fit((frame.camera.height, frame.camera.width), config.image_size)
-        found = detections(self._raw, LEAST_SCORE, MOST_DETECTIONS, fit)
+        found = detections(self._raw, LEAST_SCORE, MOST_DETECTIONS, fit, self._look_again)
         valid = found.valid[0]
         names = np.array(config.classes, np.str_)
         box = found.box[0][valid].float().cpu().numpy()

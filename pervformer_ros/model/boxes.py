@@ -1,0 +1,139 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A second look at what was found: where exactly its visible part ends, and how sure that is.
+
+A cell of 8 pixels knows that there is a pallet, but not to a pixel where it ends, and half of what
+a robot sees is small or half hidden. The second stage of R-CNN (https://arxiv.org/abs/1504.08083)
+looks at each find by itself, the smaller it is the closer, with depth relative to its own.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pervformer_ros.model.config import PervFormerConfig
+from pervformer_ros.model.stems import MAX_INVERSE_DEPTH
+
+GRID = 16  # points of a look along each axis
+WIDER = 1.6  # a look is so many times as wide and as high as the box
+LEAST = 24  # px of the model's image: no look is smaller
+NEARLY = 1e-3  # scores are kept this far from 0 and 1
+MOST_LOGIT = 6.0  # of masks
+DROPOUT = 0.4  # of what a look has gathered, while it learns
+_PIXEL_CHANNELS = 8  # colour, depth and its validity, inside the image, the mask, inside the box
+
+
+class Picture(NamedTuple):
+    """M images, as they are looked at again."""
+
+    rgb: Tensor  # (M, 3, H, W) in [0, 1]
+    inverse_depth: Tensor  # (M, 1, H, W) 1/m, read where depth is valid
+    depth_valid: Tensor  # (M, 1, H, W) 1 or 0
+    cells: Tensor  # (M, neck, h8, w8) as in Percept
+    mask_prototypes: Tensor  # (M, Q, h4, w4) as in Percept
+
+
+class Found(NamedTuple):
+    """K finds in each of M images."""
+
+    score: Tensor  # (M, K) in [0, 1]
+    class_index: Tensor  # (M, K) int64
+    box: Tensor  # (M, K, 4) left, top, right, bottom as fractions of the image
+    mask_coefficients: Tensor  # (M, K, Q)
+
+
+class BoxHead(nn.Module):
+    """Corrects the box and the score of each find; untrained, it leaves both as they are."""
+
+    def __init__(self, config: PervFormerConfig):
+        super().__init__()
+        told, first, second, third = config.box_channels
+        self.tell = nn.Conv2d(config.neck_width, told, 1)
+        self.look = nn.Conv2d(_PIXEL_CHANNELS + told, first, 3, padding=1)
+        self.to_half = nn.Conv2d(first, second, 3, stride=2, padding=1)
+        self.residual = nn.Conv2d(second, second, 3, padding=1)
+        self.to_quarter = nn.Conv2d(second, third, 3, stride=2, padding=1)
+        self.kind = nn.Embedding(len(config.classes), config.box_hidden)
+        self.shape = nn.Linear(4, config.box_hidden)
+        self.gather = nn.Linear(third * (GRID // 4) ** 2, config.box_hidden)
+        self.hidden = nn.Linear(config.box_hidden, config.box_hidden)
+        self.out = nn.Linear(config.box_hidden, 5)
+        for layer in (self.look, self.to_half, self.residual, self.to_quarter):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, picture: Picture, found: Found) -> tuple[Tensor, Tensor]:
+        """Return boxes (M, K, 4), which may reach beyond the image, and logits of scores (M, K)."""
+        box, dtype = found.box.float(), self.out.weight.dtype
+        window = _window(box, picture.rgb.shape[-2:])
+        seen, distance = self._see(picture, found, window)
+        x = F.silu(self.look(seen.flatten(0, 1).to(dtype)))
+        x = F.silu(self.to_half(x))
+        x = x + F.silu(self.residual(x))
+        x = F.silu(self.to_quarter(x))
+        score = torch.logit(found.score.float(), eps=NEARLY)
+        size = (box[..., 2:] - box[..., :2]).clamp(min=NEARLY).log()
+        known = torch.cat([size, distance, score[..., None]], dim=-1)
+        x = F.dropout(x.flatten(1), DROPOUT, self.training)
+        x = torch.unflatten(self.gather(x), 0, seen.shape[:2])
+        x = F.silu(x + self.kind(found.class_index) + self.shape(known.to(dtype)))
+        x = x + F.silu(self.hidden(x))
+        sides, surer = torch.split(self.out(x).float(), [4, 1], dim=-1)
+        side = (window[..., 2:] - window[..., :2]).repeat(1, 1, 2) / 2
+        low, high = torch.split(box + sides * side, 2, dim=-1)
+        corrected = torch.cat([torch.minimum(low, high), torch.maximum(low, high)], dim=-1)
+        return corrected, score + surer.squeeze(-1)
+
+    def _see(self, picture: Picture, found: Found, window: Tensor) -> tuple[Tensor, Tensor]:
+        """Return all channels of the looks (M, K, C, GRID, GRID), and inverse depths (M, K, 1)."""
+        steps = (torch.arange(GRID, device=window.device) + 0.5) / GRID
+        x, y = (
+            window[..., i, None] + (window[..., i + 2] - window[..., i])[..., None] * steps
+            for i in (0, 1)
+        )
+        grid = *x.shape, GRID
+        points = torch.stack([x[:, :, None].expand(grid), y[..., None].expand(grid)], dim=-1)
+        left, top, right, bottom = found.box[..., None, None].float().unbind(2)
+        in_box = (points[..., 0] >= left) & (points[..., 0] <= right)
+        in_box = in_box & (points[..., 1] >= top) & (points[..., 1] <= bottom)
+        in_box = in_box[:, :, None].float()
+        in_image = ((points >= 0) & (points <= 1)).all(-1)[:, :, None].float()
+        inverse = picture.inverse_depth.clamp(0.0, MAX_INVERSE_DEPTH) * picture.depth_valid
+        depth = torch.cat([inverse, picture.depth_valid], dim=1)
+        inverse, valid = torch.split(_sample(depth.float(), points, "nearest"), 1, dim=2)
+        prototypes = _sample(picture.mask_prototypes.float(), points)
+        mask = torch.einsum("mkq,mkqhw->mkhw", found.mask_coefficients.float(), prototypes)
+        mask = mask[:, :, None]
+        # Depth is told relative to that of the thing itself.
+        own = (torch.sigmoid(mask) * in_box + NEARLY) * valid
+        distance = (own * inverse).sum((-2, -1)) / own.sum((-2, -1)).clamp(min=1e-6)
+        nearer = inverse / distance[..., None, None].clamp(min=NEARLY) - 1
+        channels = (
+            _sample(picture.rgb.float() - 0.5, points),
+            (2 * nearer).clamp(-1, 2) * valid,
+            valid,
+            in_image,
+            mask.clamp(-MOST_LOGIT, MOST_LOGIT) / 3,
+            in_box,
+            _sample(self.tell(picture.cells.to(self.out.weight.dtype)).float(), points),
+        )
+        return torch.cat(channels, dim=2), distance
+
+
+def _window(box: Tensor, image: torch.Size) -> Tensor:
+    """Return what is looked at of boxes (M, K, 4), as they are given."""
+    low, high = torch.split(box, 2, dim=-1)
+    least = torch.tensor([LEAST / image[1], LEAST / image[0]], device=box.device)
+    half = torch.maximum((high - low) * WIDER, least) / 2
+    middle = (low + high) / 2
+    return torch.cat([middle - half, middle + half], dim=-1)
+
+
+def _sample(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
+    """Return maps (M, C, h, w) at points (M, K, G, G, 2), fractions of them: (M, K, C, G, G)."""
+    rows = points.flatten(1, 2) * 2 - 1
+    found = F.grid_sample(maps, rows, mode=mode, align_corners=False)  # (M, C, K * G, G)
+    return torch.unflatten(found, 2, (-1, GRID)).transpose(1, 2)

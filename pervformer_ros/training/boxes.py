@@ -1,0 +1,311 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes: where what was found ends and how sure it is, learned by looking at it again.
+
+    python -m pervformer_ros.training.boxes out/shards --init A.safetensors --out B.safetensors
+
+All but the head for boxes stays as it is in A. So each image is perceived once, and what A finds in
+it is looked at again many times: moved a little, mirrored, in other colours, without depth.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.progress import Progress
+from torch import Tensor
+
+from pervformer_ros.bags.ground_truth import boxes_of
+from pervformer_ros.geometry import invert
+from pervformer_ros.model import Perceiver, PervFormer, load_model, save_model
+from pervformer_ros.model.boxes import BoxHead, Found, Picture
+from pervformer_ros.model.decode import LOOKED_AT, box_iou
+from pervformer_ros.training.recording import Recording, shards_in
+from pervformer_ros.training.targets import LEAST_PIXELS
+
+FIRST = 3  # images of a recording that are passed over: memory has to begin
+SECONDS_APART = 0.25  # of the images that are perceived
+IMAGES, LOOKS = 12, 16  # of a step, and of an image of it
+ASKED_IOU = 0.15  # with an object of its class, from which a find is taken for it
+IGNORED_IOU = 0.3  # with an object that shows too little to be asked for: nothing is asked then
+MOVED, MOST_MOVED = 0.6, 0.16  # share of looks that are moved; by how much of the box's size
+MIRRORED, NO_DEPTH, NO_CELLS = 0.5, 0.1, 0.4  # shares of images
+COLOUR, LIGHT, NOISE = 0.15, 0.05, 0.03  # standard deviations
+LEARNING_RATE, WEIGHT_DECAY, CLIP_NORM = 2e-3, 0.05, 5.0
+WARM_UP, AVERAGE = 50, 0.995
+STEPS = 5500
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """One image as the head for boxes sees it, and what is truly there.
+
+    rgb: (3, H, W) uint8. inverse_depth: (1, H, W) float16, 0 = none.
+    cells: (neck, h8, w8) and prototypes: (Q, h4, w4) bfloat16.
+    found: K finds of M = 1 image.
+    box: (N, 4) fractions of the image; category: (N,); pixels: (N,) that show the object.
+    """
+
+    rgb: Tensor
+    inverse_depth: Tensor
+    cells: Tensor
+    prototypes: Tensor
+    found: Found
+    box: Tensor
+    category: Tensor
+    pixels: Tensor
+
+
+class Asked(NamedTuple):
+    """What is asked of the finds (M, K) of a batch."""
+
+    box: Tensor  # (M, K, 4)
+    true: Tensor  # (M, K) 1 where the find is of an object
+    counts: Tensor  # (M, K) 0 where nothing is asked
+
+
+@torch.inference_mode()
+def look(model: PervFormer, recording: Recording) -> list[Scene]:
+    """Return the images of a recording in which anything is found."""
+    given: list[tuple[Picture, Found]] = []
+    hook = model.heads.boxes.register_forward_pre_hook(lambda head, args: given.append(args))
+    perceiver, scenes = Perceiver(model), []
+    state, update, before = perceiver.init_state(), None, 0
+    step = max(1, round(SECONDS_APART / float(np.median(np.diff(recording.time)))))
+    try:
+        for frame in range(0, len(recording), step):
+            percept, state = perceiver.perceive(
+                recording.rgb(frame),
+                recording.metres(frame),
+                float(recording.time[frame] - recording.time[before]),
+                state,
+                update,
+                K=recording.K,
+                T_now_before=invert(recording.T_odom_camera[frame])
+                @ recording.T_odom_camera[before],
+            )
+            update, before = percept.update, frame
+            if given and frame >= FIRST * step:
+                scenes.append(_scene(recording, frame, *given[-1]))
+            given.clear()
+    finally:
+        hook.remove()
+    return scenes
+
+
+def _scene(recording: Recording, frame: int, picture: Picture, found: Found) -> Scene:
+    there = boxes_of(recording.instance[frame])
+    height, width = recording.shape
+    box = np.array([corners for _, corners in there.values()], np.float32).reshape(-1, 4)
+    bodies = np.array(list(there), np.int64) - 1
+    enough = found.score[0] >= LOOKED_AT
+    return Scene(
+        rgb=(picture.rgb[0] * 255).round().byte(),
+        inverse_depth=(picture.inverse_depth * picture.depth_valid)[0].half(),
+        cells=picture.cells[0].bfloat16().contiguous(),
+        prototypes=picture.mask_prototypes[0].bfloat16(),
+        found=Found(*(x[:, enough] for x in found)),
+        box=torch.from_numpy(box / np.array([width, height] * 2, np.float32)),
+        category=torch.from_numpy(recording.classes[bodies]),
+        pixels=torch.tensor([pixels for pixels, _ in there.values()]),
+    )
+
+
+def learn(
+    head: BoxHead,
+    scenes: Sequence[Scene],
+    steps: int,
+    seed: int = 0,
+    report: Callable[[int, dict[str, float]], None] = lambda step, found: None,
+) -> None:
+    """Train a head for boxes; in the end it has the running average of its weights.
+
+    Args:
+        head: of the model that found what the scenes hold.
+        scenes: one or more.
+        steps: of the optimiser.
+        seed: what is drawn depends on it.
+        report: called with steps done and how it goes: loss; and of what is of an object, the mean
+            overlap of boxes with it, before and after.
+
+    Raises:
+        ValueError: if there is no scene.
+    """
+    if not scenes:
+        raise ValueError("nothing was found in the shards: train the model first")
+    random = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)  # for what drops out
+    optimiser = torch.optim.AdamW(head.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    average = [p.detach().clone() for p in head.parameters()]
+    head.train()
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            warm = min(1.0, (step + 1) / WARM_UP)
+            group["lr"] = LEARNING_RATE * warm * 0.5 * (1 + np.cos(np.pi * step / steps))
+        chosen = torch.randint(len(scenes), (IMAGES,), generator=random)
+        picture, found, asked = draw([scenes[i] for i in chosen.tolist()], random)
+        box, logits = head(picture, found)
+        loss = box_losses(box, logits, asked)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(head.parameters(), CLIP_NORM)
+        optimiser.step()
+        decay = min(AVERAGE, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, p in zip(average, head.parameters(), strict=True):
+                mean.lerp_(p, 1 - decay)
+        before, after = (_mean(overlap(b, asked.box), asked.true) for b in (found.box, box))
+        report(step + 1, {"loss": loss.item(), "before": before.item(), "after": after.item()})
+    with torch.no_grad():
+        for mean, p in zip(average, head.parameters(), strict=True):
+            p.copy_(mean)
+    head.eval()
+
+
+def draw(scenes: Sequence[Scene], random: torch.Generator) -> tuple[Picture, Found, Asked]:
+    """Return a batch: of every image LOOKS finds, all of it changed as it may look elsewhere."""
+    chosen = [_draw(scene, random) for scene in scenes]
+    found, asked = (type(parts[0])(*map(torch.stack, zip(*parts, strict=True)))
+                    for parts in zip(*chosen, strict=True))  # fmt: skip
+    rgb = torch.stack([scene.rgb for scene in scenes]) / 255
+    inverse, cells, prototypes = (
+        torch.stack([getattr(scene, name) for scene in scenes]).float()
+        for name in ("inverse_depth", "cells", "prototypes")
+    )
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=random)
+
+    count = len(scenes)
+    rgb = rgb * torch.exp(COLOUR * normal(count, 3, 1, 1)) + LIGHT * normal(count, 1, 1, 1)
+    rgb = rgb + NOISE * torch.rand(count, 1, 1, 1, generator=random) * normal(*rgb.shape)
+    inverse = inverse * (torch.rand(count, 1, 1, 1, generator=random) >= NO_DEPTH)
+    cells = cells * (torch.rand(count, 1, 1, 1, generator=random) >= NO_CELLS)
+    picture = Picture(rgb.clamp(0, 1), inverse, (inverse > 0).float(), cells, prototypes)
+    if torch.rand((), generator=random) < MIRRORED:
+        picture = Picture(*(x.flip(-1) for x in picture))
+        found = found._replace(box=_mirrored(found.box))
+        asked = asked._replace(box=_mirrored(asked.box))
+    return picture, found, asked
+
+
+def _draw(scene: Scene, random: torch.Generator) -> tuple[Found, Asked]:
+    """Return LOOKS finds of a scene, moved or not, and what is asked of each."""
+    score = scene.found.score[0]
+    chosen = torch.multinomial(score.sqrt(), LOOKS, replacement=True, generator=random)
+    found = Found(*(x[0][chosen] for x in scene.found))
+    size = (found.box[:, 2:] - found.box[:, :2]).repeat(1, 2)
+    by = MOST_MOVED * torch.rand(LOOKS, 1, generator=random)
+    by = by * (torch.rand(LOOKS, 1, generator=random) < MOVED)
+    box = (found.box + by * size * torch.randn(LOOKS, 4, generator=random)).clamp(0, 1)
+    found = found._replace(box=box)
+    if not len(scene.box):
+        nothing = torch.zeros(LOOKS)
+        return found, Asked(torch.zeros(LOOKS, 4), nothing, nothing + 1)
+    shared = box_iou(box[None], scene.box[None])[0]  # (LOOKS, N)
+    shown = scene.pixels >= LEAST_PIXELS
+    same = found.class_index[:, None] == scene.category
+    most, which = (shared * (same & shown)).max(dim=1)
+    true = most >= ASKED_IOU
+    ignored = ~true & (shared * ~shown > IGNORED_IOU).any(dim=1)
+    return found, Asked(scene.box[which], true.float(), (~ignored).float())
+
+
+def box_losses(box: Tensor, logits: Tensor, asked: Asked) -> Tensor:
+    """Return 1 - GIoU (arXiv:1902.09630) and distances of sides, and the cross-entropy of scores.
+
+    The score is asked to be the overlap of the box with its object, 0 where there is none.
+
+    Args:
+        box: (M, K, 4).
+        logits: (M, K) of scores.
+        asked: of them.
+    """
+    shared = overlap(box, asked.box)
+    hull = _area(torch.minimum(box, asked.box)[..., :2], torch.maximum(box, asked.box)[..., 2:])
+    union = (_area(*_ends(box)) + _area(*_ends(asked.box))) / (1 + shared)
+    outside = (hull - union) / hull.clamp(min=1e-9)
+    size = (asked.box[..., 2:] - asked.box[..., :2]).clamp(min=0.01).repeat(1, 1, 2)
+    aside = ((box - asked.box).abs() / size).clamp(max=3.0).mean(-1)
+    score = F.binary_cross_entropy_with_logits(
+        logits, shared.detach() * asked.true, reduction="none"
+    )
+    return _mean(1 - shared + outside + aside, asked.true) + _mean(score, asked.counts)
+
+
+def overlap(a: Tensor, b: Tensor) -> Tensor:
+    """Return the overlap over union (...) of boxes (..., 4), one by one."""
+    shared = _area(torch.maximum(a, b)[..., :2], torch.minimum(a, b)[..., 2:])
+    union = _area(*_ends(a)) + _area(*_ends(b)) - shared
+    return shared / union.clamp(min=1e-9)
+
+
+def _ends(box: Tensor) -> tuple[Tensor, Tensor]:
+    return box[..., :2], box[..., 2:]
+
+
+def _area(low: Tensor, high: Tensor) -> Tensor:
+    return (high - low).clamp(min=0).prod(dim=-1)
+
+
+def _mirrored(box: Tensor) -> Tensor:
+    left, top, right, bottom = box.unbind(-1)
+    return torch.stack([1 - right, top, 1 - left, bottom], dim=-1)
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    return (values * weight).sum() / weight.sum().clamp(min=1)
+
+
+def main() -> None:
+    """Perceive all shards, learn, and write the weights with their new head for boxes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("shards", type=Path, help="folder of shards")
+    parser.add_argument("--init", type=Path, required=True, help="weights to begin with")
+    parser.add_argument("--out", type=Path, required=True, help="file for the weights")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--half", action="store_true", help="half the file: weights in float16")
+    given = parser.parse_args()
+    try:
+        loaded, paths = load_model(given.init), shards_in(given.shards)
+        with Progress() as bar:
+            task = bar.add_task("shards", total=len(paths))
+            scenes: list[Scene] = []
+            halls = set()
+            for path in paths:
+                recording = Recording(path)
+                scenes += look(loaded.model, recording)
+                halls.add(recording.world)
+                bar.advance(task)
+            task = bar.add_task("learn", total=given.steps)
+
+            def report(step: int, found: dict[str, float]) -> None:
+                told = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+                bar.update(task, completed=step, description=told)
+
+            learn(loaded.model.heads.boxes, scenes, given.steps, given.seed, report)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    card = {
+        **loaded.info.card,
+        "boxes": {
+            "data": f"simulated warehouse, {len(paths)} shards",
+            "seeds": f"{min(halls)} to {max(halls)}",
+            "images": len(scenes),
+            "steps": given.steps,
+            "seed": given.seed,
+            "date": date.today().isoformat(),
+        },
+    }
+    save_model(given.out, loaded.model, trained=loaded.info.trained, card=card, half=given.half)
+
+
+if __name__ == "__main__":
+    main()
