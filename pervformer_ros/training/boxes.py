@@ -170,9 +170,9 @@ def learn(
 
 def draw(scenes: Sequence[Scene], random: torch.Generator) -> tuple[Picture, Found, Asked]:
     """Return a batch: of every image LOOKS finds, all of it changed as it may look elsewhere."""
-    chosen = [_draw(scene, random) for scene in scenes]
-    found, asked = (type(parts[0])(*map(torch.stack, zip(*parts, strict=True)))
-                    for parts in zip(*chosen, strict=True))  # fmt: skip
+    finds, asks = zip(*(_draw(scene, random) for scene in scenes), strict=True)
+    found = Found(*map(torch.stack, zip(*finds, strict=True)))
+    asked = Asked(*map(torch.stack, zip(*asks, strict=True)))
     rgb = torch.stack([scene.rgb for scene in scenes]) / 255
     inverse, cells, prototypes = (
         torch.stack([getattr(scene, name) for scene in scenes]).float()
