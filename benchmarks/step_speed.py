@@ -6,8 +6,10 @@
 
 Every head is on. "step" is the network alone; "perceive" is everything from a camera's uint8
 640x480 image and depth to objects, keypoints, motion and the memory's births and releases. Frame n
-is given the memory that frame n - 1 left. The rate of float32 matrix products tells a slow machine
-from a slow program; the load average tells a busy machine from both.
+is given the memory that frame n - 1 left. "second_look" is that at 32 finds by itself: weights that
+were never trained find nothing worth it, so it is no part of "perceive"; an image has half as many
+as a rule. The rate of float32 matrix products tells a slow machine from a slow program; the load
+average tells a busy machine from both.
 """
 
 import argparse
@@ -26,8 +28,11 @@ from bench import tell
 from pervformer_ros.evaluation.speed import perceiving, still_frame
 from pervformer_ros.evaluation.stopwatch import matrix_rate, milliseconds
 from pervformer_ros.model import Perceiver, load_model, state_bytes
+from pervformer_ros.model.boxes import Found, Picture
+from pervformer_ros.model.config import FINE, FINEST
 
 WARM_UP = 20
+FINDS = 32
 
 
 def time_step(perceiver: Perceiver, count: int) -> list[float]:
@@ -45,6 +50,32 @@ def time_step(perceiver: Perceiver, count: int) -> list[float]:
 def time_perceive(perceiver: Perceiver, count: int) -> list[float]:
     """Time everything from arrays to arrays."""
     return milliseconds(perceiving(perceiver), WARM_UP + count)[WARM_UP:]
+
+
+def time_second_look(perceiver: Perceiver, count: int) -> list[float]:
+    """Time the second look at as many finds as an image may have."""
+    config, noise = perceiver.model.config, torch.rand
+    height, width = config.image_size
+    picture = Picture(
+        noise(1, 3, height, width),
+        noise(1, 1, height, width),
+        torch.ones(1, 1, height, width),
+        noise(1, config.neck_width, height // FINE, width // FINE),
+        noise(1, config.mask_size, height // FINEST, width // FINEST),
+    )
+    low = 0.7 * noise(1, FINDS, 2)
+    found = Found(
+        noise(1, FINDS),
+        torch.zeros(1, FINDS, dtype=torch.long),
+        torch.cat([low, low + 0.3 * noise(1, FINDS, 2)], dim=-1),
+        noise(1, FINDS, config.mask_size),
+    )
+
+    @torch.inference_mode()
+    def look() -> None:
+        perceiver.model.heads.boxes(picture, found)
+
+    return milliseconds(look, WARM_UP + count)[WARM_UP:]
 
 
 def summarise(name: str, milliseconds: list[float]) -> dict[str, Any]:
@@ -75,6 +106,7 @@ def main() -> None:
     rows = [
         summarise("step", time_step(perceiver, options.frames)),
         summarise("perceive", time_perceive(perceiver, options.frames)),
+        summarise("second_look", time_second_look(perceiver, options.frames)),
     ]
     about = {
         "model": loaded.info.name,
