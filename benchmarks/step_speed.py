@@ -101,7 +101,7 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     loaded = load_model(None, options.variant)
-    perceiver = Perceiver(loaded.model, score_threshold=0.0)  # the worst case: 32 objects
+    perceiver = Perceiver(loaded.model, score_threshold=0.0)  # 32 objects
     rate = matrix_rate()
     rows = [
         summarise("step", time_step(perceiver, options.frames)),

@@ -141,7 +141,8 @@ def _ratios(turns: tuple[float, ...], times: list[list[float]]) -> list[float]:
 
 
 def _pervformers(plan: SpeedPlan) -> Iterator[Contestant]:
-    # Without a threshold everything is an object, which is the most work there can be.
+    # Without a threshold everything is an object; but what is found by weights that were never
+    # trained is not worth a second look (benchmarks/step_speed.py times that).
     perceiver = Perceiver(load_model(None, plan.variant).model, score_threshold=0.0)
     model = perceiver.model
     frame = still_frame(model.config)

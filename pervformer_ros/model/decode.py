@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pervformer_ros.model.boxes import Found
+from pervformer_ros.model.boxes import NEARLY, Found
 from pervformer_ros.model.config import FINE
 from pervformer_ros.model.fit import Fit
 from pervformer_ros.model.heads import Percept
@@ -164,7 +164,7 @@ def _corrected(found: Found, look_again: LookAgain) -> Found:
     box, logits = look_again(Found(*(x[:, :enough] for x in found)))
     score = found.score[:, :enough]
     # Two opinions, which count alike.
-    both = torch.sigmoid((torch.logit(score, eps=1e-3) + logits) / 2)
+    both = torch.sigmoid((torch.logit(score, eps=NEARLY) + logits) / 2)
     score = torch.where(score >= LOOKED_AT, both, score)
     return found._replace(
         box=torch.cat([box.clamp(0.0, 1.0), found.box[:, enough:]], dim=1),

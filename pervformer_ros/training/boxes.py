@@ -8,25 +8,22 @@ All but the head for boxes stays as it is in A. So each image is perceived once,
 it is looked at again many times: moved a little, mirrored, in other colours, without depth.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.progress import Progress
 from torch import Tensor
 
 from pervformer_ros.bags.ground_truth import boxes_of
 from pervformer_ros.geometry import invert
-from pervformer_ros.model import Perceiver, PervFormer, load_model, save_model
+from pervformer_ros.model import Perceiver, PervFormer
 from pervformer_ros.model.boxes import BoxHead, Found, Picture
-from pervformer_ros.model.decode import LOOKED_AT, box_iou
-from pervformer_ros.training.recording import Recording, shards_in
+from pervformer_ros.model.decode import box_iou
+from pervformer_ros.training.one_head import Report, run_command
+from pervformer_ros.training.recording import Recording
 from pervformer_ros.training.targets import LEAST_PIXELS
 
 FIRST = 3  # images of a recording that are passed over: memory has to begin
@@ -104,13 +101,12 @@ def _scene(recording: Recording, frame: int, picture: Picture, found: Found) -> 
     height, width = recording.shape
     box = np.array([corners for _, corners in there.values()], np.float32).reshape(-1, 4)
     bodies = np.array(list(there), np.int64) - 1
-    enough = found.score[0] >= LOOKED_AT
     return Scene(
         rgb=(picture.rgb[0] * 255).round().byte(),
         inverse_depth=(picture.inverse_depth * picture.depth_valid)[0].half(),
         cells=picture.cells[0].bfloat16().contiguous(),
         prototypes=picture.mask_prototypes[0].bfloat16(),
-        found=Found(*(x[:, enough] for x in found)),
+        found=found,
         box=torch.from_numpy(box / np.array([width, height] * 2, np.float32)),
         category=torch.from_numpy(recording.classes[bodies]),
         pixels=torch.tensor([pixels for pixels, _ in there.values()]),
@@ -227,27 +223,28 @@ def box_losses(box: Tensor, logits: Tensor, asked: Asked) -> Tensor:
         logits: (M, K) of scores.
         asked: of them.
     """
-    shared = overlap(box, asked.box)
+    shared, union = _shared_and_union(box, asked.box)
+    alike = shared / union
     hull = _area(torch.minimum(box, asked.box)[..., :2], torch.maximum(box, asked.box)[..., 2:])
-    union = (_area(*_ends(box)) + _area(*_ends(asked.box))) / (1 + shared)
     outside = (hull - union) / hull.clamp(min=1e-9)
     size = (asked.box[..., 2:] - asked.box[..., :2]).clamp(min=0.01).repeat(1, 1, 2)
     aside = ((box - asked.box).abs() / size).clamp(max=3.0).mean(-1)
     score = F.binary_cross_entropy_with_logits(
-        logits, shared.detach() * asked.true, reduction="none"
+        logits, alike.detach() * asked.true, reduction="none"
     )
-    return _mean(1 - shared + outside + aside, asked.true) + _mean(score, asked.counts)
+    return _mean(1 - alike + outside + aside, asked.true) + _mean(score, asked.counts)
 
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:
     """Return the overlap over union (...) of boxes (..., 4), one by one."""
+    shared, union = _shared_and_union(a, b)
+    return shared / union
+
+
+def _shared_and_union(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     shared = _area(torch.maximum(a, b)[..., :2], torch.minimum(a, b)[..., 2:])
-    union = _area(*_ends(a)) + _area(*_ends(b)) - shared
-    return shared / union.clamp(min=1e-9)
-
-
-def _ends(box: Tensor) -> tuple[Tensor, Tensor]:
-    return box[..., :2], box[..., 2:]
+    union = _area(a[..., :2], a[..., 2:]) + _area(b[..., :2], b[..., 2:]) - shared
+    return shared, union.clamp(min=1e-9)
 
 
 def _area(low: Tensor, high: Tensor) -> Tensor:
@@ -265,46 +262,18 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
 
 def main() -> None:
     """Perceive all shards, learn, and write the weights with their new head for boxes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("shards", type=Path, help="folder of shards")
-    parser.add_argument("--init", type=Path, required=True, help="weights to begin with")
-    parser.add_argument("--out", type=Path, required=True, help="file for the weights")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--half", action="store_true", help="half the file: weights in float16")
-    given = parser.parse_args()
-    try:
-        loaded, paths = load_model(given.init), shards_in(given.shards)
-        with Progress() as bar:
-            task = bar.add_task("shards", total=len(paths))
-            scenes: list[Scene] = []
-            halls = set()
-            for path in paths:
-                recording = Recording(path)
-                scenes += look(loaded.model, recording)
-                halls.add(recording.world)
-                bar.advance(task)
-            task = bar.add_task("learn", total=given.steps)
 
-            def report(step: int, found: dict[str, float]) -> None:
-                told = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-                bar.update(task, completed=step, description=told)
+    def learned(
+        model: PervFormer, seen: list[list[Scene]], steps: int, seed: int, report: Report
+    ) -> dict[str, int]:
+        def told(step: int, found: dict[str, float]) -> None:
+            report(step, ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
 
-            learn(loaded.model.heads.boxes, scenes, given.steps, given.seed, report)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    card = {
-        **loaded.info.card,
-        "boxes": {
-            "data": f"simulated warehouse, {len(paths)} shards",
-            "seeds": f"{min(halls)} to {max(halls)}",
-            "images": len(scenes),
-            "steps": given.steps,
-            "seed": given.seed,
-            "date": date.today().isoformat(),
-        },
-    }
-    save_model(given.out, loaded.model, trained=loaded.info.trained, card=card, half=given.half)
+        scenes = [scene for some in seen for scene in some]
+        learn(model.heads.boxes, scenes, steps, seed, told)
+        return {"images": len(scenes)}
+
+    run_command(__doc__, "shards", "boxes", STEPS, look, learned)
 
 
 if __name__ == "__main__":

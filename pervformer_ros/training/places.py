@@ -8,22 +8,19 @@ All but the head for places stays as it is in A, so that each image is looked at
 shards of minutes: `python -m pervformer_ros.sim.shards out/tours --every 5 …`
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
-from pervformer_ros.model import PervFormer, load_model, save_model
+from pervformer_ros.model import PervFormer
 from pervformer_ros.model.config import FINEST
 from pervformer_ros.model.heads import PlaceHead, place_points
-from pervformer_ros.training.recording import Recording, shards_in
+from pervformer_ros.training.one_head import Report, run_command
+from pervformer_ros.training.recording import Recording
 
 SAME_PLACE = (1.5, 0.35)  # m, rad: two frames nearer than both show the same place
 OTHER_PLACE = (2.2, 0.55)  # two frames farther than either show different ones
@@ -151,42 +148,17 @@ def _draw(
 
 def main() -> None:
     """Look along all tours, learn, and write the weights with their new head for places."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tours", type=Path, help="folder of shards")
-    parser.add_argument("--init", type=Path, required=True, help="weights to begin with")
-    parser.add_argument("--out", type=Path, required=True, help="file for the weights")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--half", action="store_true", help="half the file: weights in float16")
-    given = parser.parse_args()
-    try:
-        loaded, paths = load_model(given.init), shards_in(given.tours)
-        with Progress() as bar:
-            task = bar.add_task("tours", total=len(paths))
-            tours = []
-            for path in paths:
-                tours.append(look(loaded.model, Recording(path)))
-                bar.advance(task)
-            task = bar.add_task("learn", total=given.steps)
 
-            def report(step: int, loss: float) -> None:
-                bar.update(task, completed=step, description=f"loss {loss:.3f}")
+    def learned(
+        model: PervFormer, tours: list[Tour], steps: int, seed: int, report: Report
+    ) -> dict[str, int]:
+        def told(step: int, loss: float) -> None:
+            report(step, f"loss {loss:.3f}")
 
-            learn(loaded.model.heads.place, tours, given.steps, given.seed, report)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    card = {
-        **loaded.info.card,
-        "places": {
-            "data": f"simulated warehouse, {len(tours)} tours",
-            "seeds": f"{min(t.hall for t in tours)} to {max(t.hall for t in tours)}",
-            "frames": sum(map(len, tours)),
-            "steps": given.steps,
-            "seed": given.seed,
-            "date": date.today().isoformat(),
-        },
-    }
-    save_model(given.out, loaded.model, trained=loaded.info.trained, card=card, half=given.half)
+        learn(model.heads.place, tours, steps, seed, told)
+        return {"frames": sum(map(len, tours))}
+
+    run_command(__doc__, "tours", "places", STEPS, look, learned)
 
 
 if __name__ == "__main__":

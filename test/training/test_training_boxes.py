@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from changed_weights import changed_weights
 
 from pervformer_ros.model import PervFormer, create_model, load_model, save_model
 from pervformer_ros.model.boxes import Found
+from pervformer_ros.model.decode import LOOKED_AT
 from pervformer_ros.training import boxes
 from pervformer_ros.training.boxes import (
     LOOKS,
@@ -144,7 +146,7 @@ def test_a_recording_gives_what_is_found_and_what_is_there(
     rows, columns = model.config.image_size
     for one in scenes:
         assert one.rgb.shape == (3, rows, columns)
-        assert (one.found.score >= boxes.LOOKED_AT).all()
+        assert (one.found.score >= LOOKED_AT).all()
         assert len(one.box) == len(one.category) == len(one.pixels) > 0
         assert ((one.box >= 0) & (one.box <= 1)).all()
         assert (one.box[:, 2:] > one.box[:, :2]).all()
@@ -164,12 +166,7 @@ def test_the_command_changes_the_head_for_boxes_alone(
     arguments = [str(shards), "--init", str(first), "--out", str(second), "--steps", "2"]
     monkeypatch.setattr("sys.argv", ["boxes", *arguments])
     boxes.main()
-    a, b = load_model(first), load_model(second)
-    changed = {
-        name
-        for name, x in a.model.state_dict().items()
-        if not torch.equal(x, b.model.state_dict()[name])
-    }
+    changed, b = changed_weights(first, second), load_model(second)
     assert changed
     assert all(name.startswith("heads.boxes.") for name in changed)
     assert b.info.card["seeds"] == "0 to 1"
