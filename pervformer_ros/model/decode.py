@@ -144,10 +144,16 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
     """Return the overlap over union (B, K, P) of boxes (B, K, 4) and (B, P, 4), by corners."""
     low = torch.maximum(a[:, :, None, :2], b[:, None, :, :2])
     high = torch.minimum(a[:, :, None, 2:], b[:, None, :, 2:])
-    shared = (high - low).clamp(min=0.0).prod(dim=-1)
-    areas = [(box[..., 2:] - box[..., :2]).clamp(min=0.0).prod(dim=-1) for box in (a, b)]
+    shared = area(low, high)
+    areas = [area(box[..., :2], box[..., 2:]) for box in (a, b)]
     union = areas[0][:, :, None] + areas[1][:, None] - shared
     return shared / union.clamp(min=1e-9)
+
+
+def area(low: Tensor, high: Tensor) -> Tensor:
+    """Return the area (...) of boxes by their corners (..., 2), 0 where one is turned over."""
+    width, height = (high - low).clamp(min=0.0).unbind(-1)  # prod makes a GPU wait, backwards
+    return width * height
 
 
 def centre_to_corners(box: Tensor) -> Tensor:

@@ -52,8 +52,8 @@ class PointHeads(nn.Module):
 
 def relative_brightness(rgb: Tensor) -> Tensor:
     """Return (M, 1, H, W), grey less the mean of some 50 pixels around, in their deviations."""
-    weights = torch.tensor(LUMA, dtype=rgb.dtype, device=rgb.device)
-    grey = (rgb * weights[:, None, None]).sum(dim=1, keepdim=True)
+    red, green, blue = rgb.chunk(3, dim=1)
+    grey = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
     coarse = F.avg_pool2d(torch.cat([grey, grey.square()], dim=1), PATCH)
     coarse = F.avg_pool2d(coarse, 3, stride=1, padding=1, count_include_pad=False)
     mean, square = F.interpolate(coarse, grey.shape[-2:], mode="bilinear").chunk(2, dim=1)

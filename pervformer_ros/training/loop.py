@@ -20,6 +20,7 @@ from pervformer_ros.model import PervFormer, create_model, load_model, save_mode
 from pervformer_ros.model.pervformer import MemoryState
 from pervformer_ros.training.learner import Learner
 from pervformer_ros.training.losses import total
+from pervformer_ros.training.recorded import Recorded
 from pervformer_ros.training.streams import Batch, batches, each, in_background
 from pervformer_ros.training.workers import StreamPlan, echoed_batches
 
@@ -48,6 +49,7 @@ class TrainConfig:
     hours: stop after so long, however far it is; the schedule follows the clock then.
     workers: processes that prepare streams beside this one, so that a GPU need not wait for them;
     kept: then, how many of the last ones are drawn from. Such runs are not repeatable to the bit.
+    graphs: record a step as a CUDA graph.
     """
 
     shards: Path
@@ -72,6 +74,7 @@ class TrainConfig:
     only_points: bool = False
     workers: int = 0
     kept: int = 256
+    graphs: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run (ValueError)."""
@@ -82,6 +85,8 @@ class TrainConfig:
             )
         if self.hours is not None and not self.hours > 0:
             raise ValueError(f"{self.hours} hours are no time to train: give more, or none")
+        if self.graphs and torch.device(self.device).type != "cuda":
+            raise ValueError(f"CUDA graphs need a GPU, and device is '{self.device}'")
         try:
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError) as error:
@@ -126,6 +131,8 @@ class Trainer:
         self.average = create_model(config.model, **VARIANTS[config.variant]).to(config.device)
         self.average.load_state_dict(model.state_dict())
         seen = config.window[0] // config.shrink, config.window[1] // config.shrink
+        if config.graphs and self.world > 1:
+            raise ValueError("CUDA graphs are for one process: leave out --graphs")
         self.learner = Learner(self.model, seen)
         # Neither hears of the other: together they would only be slower. Boxes that are looked at
         # again and places are learned later.
@@ -133,6 +140,7 @@ class Trainer:
         self.model.heads.points.requires_grad_(config.only_points)
         self.model.heads.boxes.requires_grad_(False)
         self.model.heads.place.requires_grad_(False)
+        self._gradients = Recorded(self._grade) if config.graphs else self._grade
         self.optimisers = _optimisers(self.model, config.learning_rate, config.weight_decay)
         self.round = self.step = self.frames = 0
         self.seconds = 0.0
@@ -186,6 +194,20 @@ class Trainer:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
+        found, state = self._gradients(batch, state)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self.step += 1
+        self.frames += batch.dt.numel() * self.world
+        decay = min(config.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            mine, theirs = (tuple(m.parameters()) for m in (self.average, self.model))
+            torch._foreach_lerp_(mine, theirs, 1 - decay)
+        return found | {"rate": torch.tensor(rate)}, state
+
+    def _grade(self, batch: Batch, state: MemoryState) -> tuple[dict[str, Tensor], MemoryState]:
+        """Work out the gradients of one chunk; nothing is read back: a GPU would be waited for."""
+        config = self.config
         kind = torch.device(config.device).type
         precision = torch.autocast(kind, torch.bfloat16) if config.bf16 else nullcontext()
         look = self.learner.points if config.only_points else self.learner
@@ -195,22 +217,12 @@ class Trainer:
         self.model.zero_grad(set_to_none=True)
         total(losses).backward()
         self._share_gradients()
-        # Nothing is read back here: a GPU would have to be waited for.
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         for p in self.model.parameters():
             if p.grad is not None:
                 p.grad.nan_to_num_(0.0, 0.0, 0.0)
-        for optimiser in self.optimisers:
-            optimiser.step()
-        self.step += 1
-        self.frames += batch.dt.numel() * self.world
-        decay = min(config.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            mine, theirs = (tuple(m.parameters()) for m in (self.average, self.model))
-            torch._foreach_lerp_(mine, theirs, 1 - decay)
         found = {name: value.detach() for name, value in losses.items()}
-        found |= {"norm": norm, "rate": torch.tensor(rate)}
-        return found, MemoryState(*(x.detach() for x in state))
+        return found | {"norm": norm}, MemoryState(*(x.detach() for x in state))
 
     def _share_gradients(self) -> None:
         if self.world == 1:

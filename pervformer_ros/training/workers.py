@@ -8,11 +8,14 @@ echoing, Choi et al. 2019, https://arxiv.org/abs/1907.05550).
 """
 
 import multiprocessing
+import pickle
 import queue
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -29,6 +32,7 @@ from pervformer_ros.training.streams import Batch, Stream, check_size, collate, 
 HELD = 24  # shards in the memory of each process
 FRESH = 2  # of them that are exchanged at a time,
 STREAMS_OF_A_TURN = 6  # after so many streams
+NEW_SHARE = 1 / 6  # of a batch's streams that are taken anew in a round: to fetch them takes time
 IMAGE_LIKE = 4096  # numbers of a chunk from which on a tensor is kept in 16 bits
 ALIVE_S = 5.0
 
@@ -100,9 +104,10 @@ def echoed_batches(
     rng = np.random.default_rng(plan.seed)
     held: deque[Batch] = deque(maxlen=max(kept, streams))
     chunks = -(-plan.segment // plan.chunk)
+    new = max(1, round(NEW_SHARE * streams))
     with _Workers(plan, workers) as prepared:
         for number in range(first_round, rounds):
-            for batch in prepared.take(streams - len(held), streams):
+            for batch in prepared.take(streams - len(held), new):
                 held.append(each(lambda x: _to(device, torch.from_numpy(x)), batch))
             chosen = [held[i] for i in rng.choice(len(held), streams, replace=False)]
             for index in range(chunks):
@@ -134,18 +139,35 @@ def unpack(x: Tensor) -> Tensor:
 
 def _to(device: str, x: Tensor) -> Tensor:
     """Return a tensor on a device, without waiting for what that has yet to compute."""
-    return x.pin_memory().to(device, non_blocking=True) if device != "cpu" else x
+    if torch.device(device).type != "cuda":
+        return x.to(device)
+    with torch.cuda.stream(_aside(device)):
+        there = x.to(device)
+    there.record_stream(torch.cuda.default_stream(device))
+    return there
+
+
+@cache
+def _aside(device: str) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 class _Workers:
-    """Processes that prepare streams for as long as the context lasts."""
+    """Processes that prepare streams for as long as the context lasts.
+
+    They hand them over as files: through a pipe, a stream would come in a thousand pieces, and
+    for each the thread that learns would be stopped.
+    """
 
     def __init__(self, plan: StreamPlan, count: int):
         # Neither CUDA nor OpenMP survives a fork.
         context = multiprocessing.get_context("spawn")
         self._ready: Any = context.Queue(2 * count)
+        self._folder = TemporaryDirectory(prefix="pervformer-streams-")
         self._processes = [
-            context.Process(target=_work, args=(plan, i, self._ready), daemon=True)
+            context.Process(
+                target=_work, args=(plan, i, Path(self._folder.name), self._ready), daemon=True
+            )
             for i in range(count)
         ]
 
@@ -159,11 +181,15 @@ class _Workers:
             process.terminate()
         for process in self._processes:
             process.join()
+        self._folder.cleanup()
 
     def take(self, least: int, most: int) -> Iterator[Any]:
-        """Yield the streams that are ready, packed in NumPy arrays; wait for the first `least`."""
+        """Yield up to `most` streams that are ready, packed in NumPy arrays.
+
+        The first `least` are waited for.
+        """
         taken = 0
-        while taken < most:
+        while taken < max(least, most):
             waits = taken < least
             try:
                 item = self._ready.get(waits, ALIVE_S)
@@ -178,15 +204,18 @@ class _Workers:
             if isinstance(item, Exception):
                 raise item
             taken += 1
-            yield item
+            yield pickle.loads(item.read_bytes())
+            item.unlink()
 
 
-def _work(plan: StreamPlan, worker: int, ready: Any) -> None:
+def _work(plan: StreamPlan, worker: int, folder: Path, ready: Any) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     try:
-        for batch in plan.streams(worker):
-            ready.put(each(lambda x: pack(x).numpy(), batch))
+        for number, batch in enumerate(plan.streams(worker)):
+            path = folder / f"{worker}-{number}"
+            path.write_bytes(pickle.dumps(each(lambda x: pack(x).numpy(), batch)))
+            ready.put(path)
     except Exception as error:
         ready.put(error)
 

@@ -74,6 +74,7 @@ def test_a_run_goes_on_only_as_it_began(shards: Path, tmp_path: Path) -> None:
         ({"segment": 6}, "no whole number of chunks"),
         ({"hours": 0.0}, "no time to train"),
         ({"device": "gpu"}, "device 'gpu' cannot be used"),
+        ({"graphs": True}, "CUDA graphs need a GPU, and device is 'cpu'"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_words(
