@@ -6,9 +6,9 @@
 
 Every head is on. "step" is the network alone; "perceive" is everything from a camera's uint8
 640x480 image and depth to objects, keypoints, motion and the memory's births and releases. Frame n
-is given the memory that frame n - 1 left. "second_look" is that at 32 finds by itself: weights that
-were never trained find nothing worth it, so it is no part of "perceive"; an image has half as many
-as a rule. The rate of float32 matrix products tells a slow machine from a slow program; the load
+is given the memory that frame n - 1 left, and it is told who 32 finds are. "second_look", where 32
+finds end, is by itself: weights that were never trained find nothing worth it, so it is no part of
+"perceive"; an image has half as many as a rule. The rate of float32 matrix products tells a slow machine from a slow program; the load
 average tells a busy machine from both.
 """
 
@@ -28,8 +28,8 @@ from bench import tell
 from pervformer_ros.evaluation.speed import perceiving, still_frame
 from pervformer_ros.evaluation.stopwatch import matrix_rate, milliseconds
 from pervformer_ros.model import Perceiver, load_model, state_bytes
-from pervformer_ros.model.boxes import Found, Picture
 from pervformer_ros.model.config import FINE, FINEST
+from pervformer_ros.model.looks import Found, Picture
 
 WARM_UP = 20
 FINDS = 32

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How much it says that two embeddings are alike: learnt from what is seen, model by model."""
+"""How much it says that two embeddings are alike: learnt from what is seen, class by class."""
 
 from dataclasses import dataclass, field
 
@@ -43,7 +43,7 @@ class Appearance:
     """Weighs similarities (dot products of embeddings) as evidence for one individual.
 
     Pairs of one thing, and pairs of two things of one class, in the same image are met all the
-    time: from them follows how well this model's embeddings tell individuals apart.
+    time: from them follows how well this model's embeddings tell individuals of it apart.
     """
 
     same: _Gaussian = field(default_factory=lambda: _Gaussian(SAME[0], SAME[1] ** 2))
@@ -76,3 +76,6 @@ class Appearance:
         said = one.log_density(np.minimum(similarity, one.mean))
         said = said - self.different.log_density(np.maximum(similarity, self.different.mean))
         return np.asarray(np.clip(said, -MOST_SAID, MOST_SAID))
+
+
+UNMET = Appearance()  # of classes of which nothing was met yet

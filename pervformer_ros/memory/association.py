@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which sighting is which object: one assignment problem, costs in log-odds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from pervformer_ros.geometry import Array
-from pervformer_ros.memory.appearance import Appearance
+from pervformer_ros.memory.appearance import UNMET, Appearance
 from pervformer_ros.memory.objects import BIAS_SIGMA, Sighting, WorldObject
 
 # A pair that costs as much as this is worse than a new object; the gate of a chi-square of 2.
@@ -20,8 +20,8 @@ OVERLAP_WORTH, OVERLAP_S = 4.0, 0.25
 # How far the middle of a thing may seem to jump from one image to the next, metres.
 JUMP_M = 1.2
 PROBE_WORTH = 2.0
-# What another class costs at most, and another size (as a ratio) per deviation.
-LEAST_CLASS_PROBABILITY = 0.05
+# What another class costs at most.
+LEAST_CLASS_PROBABILITY = 0.01
 # Floor (m²) on which a new object may be anywhere, for the odds of meeting one by chance.
 FLOOR_AREA = 300.0
 # Log-odds that a newcomer is a thing that was known, by how that was last known.
@@ -41,7 +41,7 @@ def costs(
     sightings: Sequence[Sighting],
     stamp_ns: int,
     drift_sigma: Array,
-    looks: Appearance,
+    looks: Mapping[str, Appearance],
 ) -> Array:
     """Return what it costs (N, M) to call sighting j object i.
 
@@ -50,7 +50,7 @@ def costs(
         sightings: M of one image.
         stamp_ns: of the image.
         drift_sigma: (N,) metres by which odometry may be off since each was seen.
-        looks: weighs embeddings.
+        looks: weighs embeddings, by the class of the object.
     """
     if not things or not sightings:
         return np.zeros((len(things), len(sightings)))
@@ -77,7 +77,10 @@ def costs(
 
 
 def recognition_costs(
-    known: Sequence[WorldObject], new: Sequence[WorldObject], stamp_ns: int, looks: Appearance
+    known: Sequence[WorldObject],
+    new: Sequence[WorldObject],
+    stamp_ns: int,
+    looks: Mapping[str, Appearance],
 ) -> Array:
     """Return what it costs (N, M) to take newcomer j for object i, which has not been seen since.
 
@@ -108,7 +111,7 @@ def recognition_costs(
 def alike(
     things: Sequence[WorldObject],
     others: Sequence[Sighting | WorldObject],
-    looks: Appearance,
+    looks: Mapping[str, Appearance],
     again: bool = False,
 ) -> Array:
     """Return what looks say for one individual (N, M), as log-odds; again: met after a while."""
@@ -116,7 +119,11 @@ def alike(
     if len(sizes) != 1 or 0 in sizes:
         return np.zeros((len(things), len(others)))
     similarity = np.array([o.embedding for o in things]) @ np.array([s.embedding for s in others]).T
-    return looks.log_odds(similarity, again)
+    weighed = [
+        looks.get(o.label, UNMET).log_odds(row, again)
+        for o, row in zip(things, similarity, strict=True)
+    ]
+    return np.array(weighed)
 
 
 def box_overlaps(boxes: Array, others: Array) -> Array:

@@ -32,7 +32,7 @@ DEVIATIONS, LENGTH_SHARE = 2.0, 0.15
 SURE_PLACE_M = 0.35
 # Log-odds from which motion is believed to begin, and seconds after which it has begun wherever the
 # thing seems to be.
-SETS_OFF, SETS_OFF_S = 1.5, 0.8
+SETS_OFF, SETS_OFF_S = 2.5, 0.8
 # An agent is within this much of touching (metres), and about as fast (metres per second).
 TOUCH_M, SAME_SPEED = 0.6, 0.5
 LEAST_TOGETHER = 3

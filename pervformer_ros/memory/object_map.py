@@ -28,7 +28,7 @@ from pervformer_ros.memory.visibility import look_at
 
 # Belief from which a thing counts, as log-odds; a doubtful one loses this with every image
 # that does not show it, and is dropped after so many.
-CONFIRMED, DOUBT, PATIENCE = 3.0, -0.3, 4
+CONFIRMED, DOUBT, PATIENCE = 2.5, -0.3, 4
 SURE = 0.3
 # A faint sighting overlaps a thing's last box by more than this, and no surer sighting by as much.
 FAINT_OVERLAP = 0.4
@@ -53,7 +53,7 @@ DRIFT_REACH_M, FIXED_M = 15.0, 0.15
 MEANWHILE_M = 2.0
 # Who drives less than this does not drift, metres.
 STANDS_M = 0.005
-# No more pairs than these are needed from one image to learn what looks are worth.
+# No more pairs of a class than these are needed from one image to learn what looks are worth.
 MOST_PAIRS = 20
 
 
@@ -79,7 +79,7 @@ class ObjectMap:
         self.next_id = 1
         self.forgotten = 0
         self.drift = Drift()
-        self.looks = Appearance()
+        self.looks: dict[str, Appearance] = {}
         self._stamp_ns: int | None = None
 
     def __len__(self) -> int:
@@ -287,8 +287,11 @@ class ObjectMap:
         own = np.array([o.embedding for o, _ in sure])
         similarity = own @ np.array([s.embedding for _, s in sure]).T
         labels = np.array([o.label for o, _ in sure])
-        others = (labels[:, None] == labels) & ~np.eye(len(sure), dtype=bool)
-        self.looks.learn(np.diag(similarity)[:MOST_PAIRS], similarity[others][:MOST_PAIRS])
+        for label in np.unique(labels).tolist():
+            among = similarity[np.ix_(labels == label, labels == label)]
+            others = among[~np.eye(len(among), dtype=bool)]
+            looks = self.looks.setdefault(label, Appearance())
+            looks.learn(np.diag(among)[:MOST_PAIRS], others[:MOST_PAIRS])
 
     def _welcome(self, stamp_ns: int) -> None:
         """Confirm what has become certain, as a known object or as a new one."""

@@ -21,7 +21,7 @@ from pervformer_ros.memory.events import Event, EventType
 from pervformer_ros.memory.objects import ObjectState, WorldObject
 from pervformer_ros.memory.working_memory import WorkingMemory
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
 
 class SnapshotError(ValueError):
@@ -37,7 +37,7 @@ class Snapshot:
     next_id, next_sequence: the numbers that the next object and the next event get.
     events: the recent ones.
     blockers: where (2,) objects stood on corridors, in map, by the corridor's name and object id.
-    looks: what it says that two embeddings of this model are alike.
+    looks: what it says that two embeddings of this model are alike, by class.
     odometer: metres driven. T_map_odom: where odom was in the map; objects and events are in odom.
     state: the neural state by tensor name.
     """
@@ -49,7 +49,7 @@ class Snapshot:
     next_sequence: int
     events: list[Event]
     blockers: dict[str, dict[int, Array]]
-    looks: Appearance
+    looks: dict[str, Appearance]
     odometer: float
     T_map_odom: Array
     state: dict[str, NDArray[Any]]
@@ -110,7 +110,7 @@ class Snapshot:
                 name: {str(i): place.tolist() for i, place in places.items()}
                 for name, places in self.blockers.items()
             },
-            "looks": asdict(self.looks),
+            "looks": {label: asdict(looks) for label, looks in self.looks.items()},
             "odometer": self.odometer,
             "T_map_odom": self.T_map_odom.tolist(),
         }
@@ -142,7 +142,7 @@ class Snapshot:
                     int(header["next_sequence"]),
                     [_event_from_json(e) for e in header["events"]],
                     _blockers_from_json(header["blockers"]),
-                    Appearance.of(header["looks"]),
+                    {label: Appearance.of(v) for label, v in header["looks"].items()},
                     float(header["odometer"]),
                     _array(header["T_map_odom"], (4, 4)),
                     load(archive.read("state.safetensors")),

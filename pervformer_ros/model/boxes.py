@@ -7,41 +7,30 @@ a robot sees is small or half hidden. The second stage of R-CNN (https://arxiv.o
 looks at each find by itself, the smaller it is the closer, with depth relative to its own.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pervformer_ros.model.config import PervFormerConfig
+from pervformer_ros.model.looks import (
+    GRID,
+    Found,
+    Picture,
+    in_image,
+    mask_logits,
+    points_of,
+    sample,
+    window_of,
+    within,
+)
 from pervformer_ros.model.stems import MAX_INVERSE_DEPTH
 
-GRID = 16  # points of a look along each axis
 WIDER = 1.6  # a look is so many times as wide and as high as the box
 LEAST = 24  # px of the model's image: no look is smaller
 NEARLY = 1e-3  # scores are kept this far from 0 and 1
 MOST_LOGIT = 6.0  # of masks
 DROPOUT = 0.4  # of what a look has gathered, while it learns
 _PIXEL_CHANNELS = 8  # colour, depth and its validity, inside the image, the mask, inside the box
-
-
-class Picture(NamedTuple):
-    """M images, as they are looked at again."""
-
-    rgb: Tensor  # (M, 3, H, W) in [0, 1]
-    inverse_depth: Tensor  # (M, 1, H, W) 1/m, read where depth is valid
-    depth_valid: Tensor  # (M, 1, H, W) 1 or 0
-    cells: Tensor  # (M, neck, h8, w8) as in Percept
-    mask_prototypes: Tensor  # (M, Q, h4, w4) as in Percept
-
-
-class Found(NamedTuple):
-    """K finds in each of M images."""
-
-    score: Tensor  # (M, K) in [0, 1]
-    class_index: Tensor  # (M, K) int64
-    box: Tensor  # (M, K, 4) left, top, right, bottom as fractions of the image
-    mask_coefficients: Tensor  # (M, K, Q)
 
 
 class BoxHead(nn.Module):
@@ -68,7 +57,7 @@ class BoxHead(nn.Module):
     def forward(self, picture: Picture, found: Found) -> tuple[Tensor, Tensor]:
         """Return boxes (M, K, 4), which may reach beyond the image, and logits of scores (M, K)."""
         box, dtype = found.box.float(), self.out.weight.dtype
-        window = _window(box, picture.rgb.shape[-2:])
+        window = window_of(box, picture.rgb.shape[-2:], WIDER, LEAST)
         seen, distance = self._see(picture, found, window)
         x = F.silu(self.look(seen.flatten(0, 1).to(dtype)))
         x = F.silu(self.to_half(x))
@@ -89,51 +78,23 @@ class BoxHead(nn.Module):
 
     def _see(self, picture: Picture, found: Found, window: Tensor) -> tuple[Tensor, Tensor]:
         """Return all channels of the looks (M, K, C, GRID, GRID), and inverse depths (M, K, 1)."""
-        steps = (torch.arange(GRID, device=window.device) + 0.5) / GRID
-        x, y = (
-            window[..., i, None] + (window[..., i + 2] - window[..., i])[..., None] * steps
-            for i in (0, 1)
-        )
-        grid = *x.shape, GRID
-        points = torch.stack([x[:, :, None].expand(grid), y[..., None].expand(grid)], dim=-1)
-        left, top, right, bottom = found.box[..., None, None].float().unbind(2)
-        in_box = (points[..., 0] >= left) & (points[..., 0] <= right)
-        in_box = in_box & (points[..., 1] >= top) & (points[..., 1] <= bottom)
-        in_box = in_box[:, :, None].float()
-        in_image = ((points >= 0) & (points <= 1)).all(-1)[:, :, None].float()
+        points = points_of(window)
+        in_box = within(points, found.box.float())
         inverse = picture.inverse_depth.clamp(0.0, MAX_INVERSE_DEPTH) * picture.depth_valid
         depth = torch.cat([inverse, picture.depth_valid], dim=1)
-        inverse, valid = torch.split(_sample(depth.float(), points, "nearest"), 1, dim=2)
-        prototypes = _sample(picture.mask_prototypes.float(), points)
-        mask = torch.einsum("mkq,mkqhw->mkhw", found.mask_coefficients.float(), prototypes)
-        mask = mask[:, :, None]
+        inverse, valid = torch.split(sample(depth.float(), points, "nearest"), 1, dim=2)
+        mask = mask_logits(picture, found, points)
         # Depth is told relative to that of the thing itself.
         own = (torch.sigmoid(mask) * in_box + NEARLY) * valid
         distance = (own * inverse).sum((-2, -1)) / own.sum((-2, -1)).clamp(min=1e-6)
         nearer = inverse / distance[..., None, None].clamp(min=NEARLY) - 1
         channels = (
-            _sample(picture.rgb.float() - 0.5, points),
+            sample(picture.rgb.float() - 0.5, points),
             (2 * nearer).clamp(-1, 2) * valid,
             valid,
-            in_image,
+            in_image(points),
             mask.clamp(-MOST_LOGIT, MOST_LOGIT) / 3,
             in_box,
-            _sample(self.tell(picture.cells.to(self.out.weight.dtype)).float(), points),
+            sample(self.tell(picture.cells.to(self.out.weight.dtype)).float(), points),
         )
         return torch.cat(channels, dim=2), distance
-
-
-def _window(box: Tensor, image: torch.Size) -> Tensor:
-    """Return what is looked at of boxes (M, K, 4), as they are given."""
-    low, high = torch.split(box, 2, dim=-1)
-    least = torch.tensor([LEAST / image[1], LEAST / image[0]], device=box.device)
-    half = torch.maximum((high - low) * WIDER, least) / 2
-    middle = (low + high) / 2
-    return torch.cat([middle - half, middle + half], dim=-1)
-
-
-def _sample(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
-    """Return maps (M, C, h, w) at points (M, K, G, G, 2), fractions of them: (M, K, C, G, G)."""
-    rows = points.flatten(1, 2) * 2 - 1
-    found = F.grid_sample(maps, rows, mode=mode, align_corners=False)  # (M, C, K * G, G)
-    return torch.unflatten(found, 2, (-1, GRID)).transpose(1, 2)

@@ -48,6 +48,8 @@ class PervFormerConfig:
     embedding_size: int = 32
     box_channels: tuple[int, int, int, int] = (24, 32, 64, 96)
     box_hidden: int = 128
+    identity_channels: tuple[int, int, int] = (24, 48, 64)
+    identity_hidden: int = 128
     point_channels: tuple[int, int, int] = (16, 32, 48)
     descriptor_size: int = 64
     place_size: int = 128
@@ -120,6 +122,8 @@ VARIANTS: dict[str, PervFormerConfig] = {
         embedding_size=16,
         box_channels=(8, 8, 8, 16),
         box_hidden=32,
+        identity_channels=(8, 8, 16),
+        identity_hidden=32,
         point_channels=(8, 8, 16),
         descriptor_size=32,
         place_size=32,

@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pervformer_ros.model.boxes import NEARLY, Found
+from pervformer_ros.model.boxes import NEARLY
 from pervformer_ros.model.config import FINE
 from pervformer_ros.model.fit import Fit
 from pervformer_ros.model.heads import Percept
+from pervformer_ros.model.looks import Found
 from pervformer_ros.model.sampling import sample_bilinear
 
 SAME_IOU = 0.4  # two boxes of one class that overlap more are one object
@@ -35,6 +36,8 @@ KEYPOINT_SCORE = 0.0002
 
 # Returns corrected boxes (B, K, 4) and logits of scores (B, K).
 LookAgain = Callable[[Found], tuple[Tensor, Tensor]]
+# Returns embeddings (B, K, E) of unit length.
+Recognise = Callable[[Found], Tensor]
 
 
 class Detections(NamedTuple):
@@ -64,6 +67,7 @@ def detections(
     count: int = 32,
     fit: Fit | None = None,
     look_again: LookAgain | None = None,
+    recognise: Recognise | None = None,
 ) -> Detections:
     """Find objects as peaks of the heat map (CenterNet, https://arxiv.org/abs/1904.07850).
 
@@ -77,6 +81,7 @@ def detections(
         count: K.
         fit: where the images lie in the model's; None = they fill it.
         look_again: `BoxHead` with the pictures, to correct boxes and scores; None leaves them.
+        recognise: `IdentityHead` with the pictures; None takes what the cells say of who it is.
     """
     heat = torch.sigmoid(percept.heat.float())
     peaks = heat * (F.max_pool2d(heat, 3, stride=1, padding=1) == heat)
@@ -89,16 +94,20 @@ def detections(
     if look_again is not None:
         found, cell = _without_repetitions(_corrected(found, look_again), cell, count)
     score, category, box, coefficients = found
+    valid = (score >= score_threshold) & _shown(box, fit)
+    embedding = _pick(percept.embedding, cell)
+    if recognise is not None and (enough := int((score >= score_threshold).sum(dim=1).max())):
+        embedding[:, :enough] = recognise(Found(*(x[:, :enough] for x in found)))
     mask = _masks(coefficients, percept.mask_prototypes)
     # One cell more than the box: what is enlarged later is cut at its edge then.
     wide, within = (_in_box(box, mask, cells) for cells in (1, 0))
     return Detections(
-        valid=(score >= score_threshold) & _shown(box, fit),
+        valid=valid,
         score=score,
         class_index=category,
         box=box,
         mask=mask * wide,
-        embedding=_pick(percept.embedding, cell),
+        embedding=embedding,
         motion=_mean_motion(percept.motion, mask * within),
     )
 

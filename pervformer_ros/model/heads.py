@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pervformer_ros.model.boxes import BoxHead
 from pervformer_ros.model.config import FINE, FINEST, PATCH, PLACE_LOOKS, PervFormerConfig
+from pervformer_ros.model.identity import IdentityHead
 from pervformer_ros.model.pointing import START_DISTANCE, Pointer, Sight
 from pervformer_ros.model.points import PointHeads, Points
 from pervformer_ros.model.stems import ResidualConv
@@ -212,7 +213,9 @@ class Heads(nn.Module):
         super().__init__()
         self.config = config
         self.patches = PatchHeads(config, skip_channels)
-        self.boxes = BoxHead(config)  # looks again, once it is known where: decode.detections
+        # These look again, once it is known where: decode.detections
+        self.boxes = BoxHead(config)
+        self.identity = IdentityHead(config)
         self.points = PointHeads(config)
         self.probes = ProbeHeads(config)
         self.place = PlaceHead(config)

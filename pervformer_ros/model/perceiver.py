@@ -15,10 +15,10 @@ from torch import Tensor
 
 from pervformer_ros.features import Keypoints
 from pervformer_ros.model import decode
-from pervformer_ros.model.boxes import Picture
 from pervformer_ros.model.corners import corner_contrast
 from pervformer_ros.model.fit import Fit
 from pervformer_ros.model.heads import Percept
+from pervformer_ros.model.looks import Picture
 from pervformer_ros.model.pervformer import MemoryState, PervFormer, VideoInput
 from pervformer_ros.model.probes import ProbeUpdate, propose
 
@@ -238,9 +238,13 @@ class Perceiver:
     def _report(
         self, percept: Percept, picture: Picture, contrast: Tensor, update: ProbeUpdate, fit: Fit
     ) -> PerceptArrays:
-        look_again = partial(self.model.heads.boxes, picture)
+        heads = self.model.heads
         detections = decode.detections(
-            percept, self.score_threshold, fit=fit, look_again=look_again
+            percept,
+            self.score_threshold,
+            fit=fit,
+            look_again=partial(heads.boxes, picture),
+            recognise=partial(heads.identity, picture),
         )
         return PerceptArrays(
             detections=_detection_arrays(detections, fit),

@@ -20,8 +20,9 @@ from torch import Tensor
 from pervformer_ros.bags.ground_truth import boxes_of
 from pervformer_ros.geometry import invert
 from pervformer_ros.model import Perceiver, PervFormer
-from pervformer_ros.model.boxes import BoxHead, Found, Picture
+from pervformer_ros.model.boxes import BoxHead
 from pervformer_ros.model.decode import box_iou
+from pervformer_ros.model.looks import Found, Picture
 from pervformer_ros.training.one_head import Report, run_command
 from pervformer_ros.training.recording import Recording
 from pervformer_ros.training.targets import LEAST_PIXELS
@@ -47,6 +48,7 @@ class Scene:
     cells: (neck, h8, w8) and prototypes: (Q, h4, w4) bfloat16.
     found: K finds of M = 1 image.
     box: (N, 4) fractions of the image; category: (N,); pixels: (N,) that show the object.
+    body: (N,) which object of the recording it is.
     """
 
     rgb: Tensor
@@ -57,6 +59,7 @@ class Scene:
     box: Tensor
     category: Tensor
     pixels: Tensor
+    body: Tensor
 
 
 class Asked(NamedTuple):
@@ -110,6 +113,7 @@ def _scene(recording: Recording, frame: int, picture: Picture, found: Found) -> 
         box=torch.from_numpy(box / np.array([width, height] * 2, np.float32)),
         category=torch.from_numpy(recording.classes[bodies]),
         pixels=torch.tensor([pixels for pixels, _ in there.values()]),
+        body=torch.from_numpy(bodies),
     )
 
 

@@ -134,11 +134,12 @@ class Trainer:
         if config.graphs and self.world > 1:
             raise ValueError("CUDA graphs are for one process: leave out --graphs")
         self.learner = Learner(self.model, seen)
-        # Neither hears of the other: together they would only be slower. Boxes that are looked at
-        # again and places are learned later.
+        # Neither hears of the other: together they would only be slower. What looks again, and
+        # places, are learned later.
         self.model.requires_grad_(not config.only_points)
         self.model.heads.points.requires_grad_(config.only_points)
         self.model.heads.boxes.requires_grad_(False)
+        self.model.heads.identity.requires_grad_(False)
         self.model.heads.place.requires_grad_(False)
         self._gradients = Recorded(self._grade) if config.graphs else self._grade
         self.optimisers = _optimisers(self.model, config.learning_rate, config.weight_decay)

@@ -9,7 +9,8 @@ import torch
 from model_clips import stirred_model
 
 from pervformer_ros.model import create_model
-from pervformer_ros.model.boxes import GRID, LEAST, WIDER, BoxHead, Found, Picture, _sample, _window
+from pervformer_ros.model.boxes import LEAST, WIDER, BoxHead
+from pervformer_ros.model.looks import GRID, Found, Picture, sample, window_of
 
 ROWS, COLUMNS, NECK, PROTOTYPES = 64, 96, 24, 8
 
@@ -56,7 +57,7 @@ def test_untrained_it_leaves_boxes_and_scores_as_they_are() -> None:
 
 def test_a_look_is_wider_than_the_box_and_never_too_small() -> None:
     wide, tiny = torch.tensor([[[0.2, 0.2, 0.6, 0.8], [0.5, 0.5, 0.51, 0.51]]])[0]
-    looks = _window(torch.stack([wide, tiny])[None], torch.Size((ROWS, COLUMNS)))[0]
+    looks = window_of(torch.stack([wide, tiny])[None], torch.Size((ROWS, COLUMNS)), WIDER, LEAST)[0]
     size = (looks[:, 2:] - looks[:, :2]) * torch.tensor([COLUMNS, ROWS])
     assert torch.allclose(size[0], WIDER * torch.tensor([0.4 * COLUMNS, 0.6 * ROWS]))
     assert torch.allclose(size[1], torch.tensor([LEAST, LEAST]).float())
@@ -71,7 +72,7 @@ def test_maps_are_read_where_the_points_are() -> None:
         x = (torch.arange(columns) + 0.5) / columns
         y = ((torch.arange(rows) + 0.5) / rows)[:, None]
         maps = torch.stack([x.expand(rows, columns), y.expand(rows, columns)]).repeat(2, 1, 1, 1)
-        read = _sample(maps, points).permute(0, 1, 3, 4, 2)
+        read = sample(maps, points).permute(0, 1, 3, 4, 2)
         assert torch.allclose(read, points, atol=1e-5)
 
 

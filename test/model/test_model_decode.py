@@ -7,7 +7,6 @@ import torch
 from model_clips import random_clip, stirred_model
 
 from pervformer_ros.model import Percept
-from pervformer_ros.model.boxes import Found
 from pervformer_ros.model.decode import (
     LookAgain,
     box_iou,
@@ -17,6 +16,7 @@ from pervformer_ros.model.decode import (
     motion_probability,
 )
 from pervformer_ros.model.fit import Fit
+from pervformer_ros.model.looks import Found
 from pervformer_ros.model.probes import corners_to_centre
 
 ROWS, COLUMNS, CLASSES, PROBES = 8, 12, 3, 2
@@ -118,6 +118,22 @@ def test_what_hardly_scores_is_not_looked_at_again() -> None:
     assert found.score.shape == (1, 4)
     detections(empty_percept(), look_again=look)
     assert looked_at == [2]
+
+
+def test_who_it_is_is_asked_of_what_is_reported_alone() -> None:
+    asked = []
+
+    def recognise(found: Found) -> torch.Tensor:
+        asked.append(found.score.shape[1])
+        return torch.full((*found.score.shape, 4), 0.5)
+
+    percept = two_pallets()
+    told = detections(percept, score_threshold=0.8, count=4, recognise=recognise)
+    assert asked == [1]
+    assert (told.embedding[0, 0] == 0.5).all()
+    assert torch.equal(told.embedding[0, 1], detections(percept, count=4).embedding[0, 1])
+    detections(empty_percept(), recognise=recognise)
+    assert asked == [1]
 
 
 def test_a_peak_is_an_object_with_everything_of_its_cell() -> None:

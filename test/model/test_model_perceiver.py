@@ -22,8 +22,8 @@ from pervformer_ros.model import (
     StateError,
     VideoInput,
 )
-from pervformer_ros.model.boxes import Picture
 from pervformer_ros.model.decode import detections
+from pervformer_ros.model.looks import Picture
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import torch
 from changed_weights import changed_weights
 
 from pervformer_ros.model import PervFormer, create_model, load_model, save_model
-from pervformer_ros.model.boxes import Found
 from pervformer_ros.model.decode import LOOKED_AT
+from pervformer_ros.model.looks import Found
 from pervformer_ros.training import boxes
 from pervformer_ros.training.boxes import (
     LOOKS,
@@ -59,6 +59,7 @@ def scene(at: float = 0.4, category: int = 2, pixels: int = 900) -> Scene:
         box=box[None],
         category=torch.tensor([category]),
         pixels=torch.tensor([pixels]),
+        body=torch.tensor([0]),
     )
 
 
@@ -89,7 +90,7 @@ def test_the_right_box_with_the_right_score_costs_least() -> None:
         (scene(category=3), 0.0, 1.0),
         (scene(pixels=20), 0.0, 0.0),
         (replace(scene(), box=torch.zeros(0, 4), category=torch.zeros(0).long(),
-                 pixels=torch.zeros(0).long()), 0.0, 1.0),
+                 pixels=torch.zeros(0).long(), body=torch.zeros(0).long()), 0.0, 1.0),
     ],
     ids=["an object", "of another class", "too little of it", "nothing"],
 )  # fmt: skip
