@@ -19,7 +19,9 @@ GATE = 25.0
 OVERLAP_WORTH, OVERLAP_S = 4.0, 0.25
 # How far the middle of a thing may seem to jump from one image to the next, metres.
 JUMP_M = 1.2
-PROBE_WORTH = 2.0
+PROBE_WORTH = 1.0
+# Who looks like somebody may still be another: likeness is worth no more than this.
+MOST_ALIKE = 4.0
 # What another class costs at most.
 LEAST_CLASS_PROBABILITY = 0.01
 # Floor (m²) on which a new object may be anywhere, for the odds of meeting one by chance.
@@ -70,7 +72,7 @@ def costs(
     overlap = np.where(np.linalg.norm(offset, axis=2) < reach, overlap, 0.0)
     near = np.minimum(0.5 * squared, np.where(overlap > 0.3, 4.0, np.inf))
     cost = near + spread.clip(min=0) - OVERLAP_WORTH * overlap
-    cost -= 0.5 * alike(things, sightings, looks).clip(max=4.0)
+    cost -= alike(things, sightings, looks).clip(max=MOST_ALIKE)
     cost -= np.log(_class_probabilities(things, sightings))
     cost += PROBE_WORTH * _probes(things, sightings)
     return np.where((squared > GATE) & (overlap <= 0.3), np.inf, cost)

@@ -41,9 +41,6 @@ ONE_WITHIN = 0.5
 # Two things of one class, or two goods of any, do not share more than this of the smaller one's
 # ground.
 SAME_GROUND = 0.25
-# To take two things for one is worse than to take one for two, by so much, as log-odds: all that is
-# told of either is wrong from then on.
-WRONGLY_ONE = 1.0
 # A doubt about a place of more deviations than this is no longer the same place.
 SAME_PLACE_SIGMAS, SAME_PLACE_M = 2.5, 0.3
 # Metres over which the error of odometry is about the same, and to which the place of a thing must
@@ -310,7 +307,7 @@ class ObjectMap:
             and o.missed >= self.confirm_sightings
         ]
         cost = recognition_costs(lost, certain, stamp_ns, self.looks)
-        recognised = {j: lost[i] for i, j in assign(cost) if cost[i, j] < -WRONGLY_ONE}
+        recognised = {j: lost[i] for i, j in assign(cost) if cost[i, j] < 0}
         for j, thing in enumerate(certain):
             if j in recognised:
                 self._become(recognised[j], thing)
