@@ -23,7 +23,7 @@ from pervformer_ros.model import Perceiver, PervFormer
 from pervformer_ros.model.boxes import BoxHead
 from pervformer_ros.model.decode import box_iou
 from pervformer_ros.model.looks import Found, Picture
-from pervformer_ros.training.one_head import Report, run_command
+from pervformer_ros.training.one_head import Report, descend, run_command
 from pervformer_ros.training.recording import Recording
 from pervformer_ros.training.targets import LEAST_PIXELS
 
@@ -35,8 +35,6 @@ IGNORED_IOU = 0.3  # with an object that shows too little to be asked for: nothi
 MOVED, MOST_MOVED = 0.6, 0.16  # share of looks that are moved; by how much of the box's size
 MIRRORED, NO_DEPTH, NO_CELLS = 0.5, 0.1, 0.4  # shares of images
 COLOUR, LIGHT, NOISE = 0.15, 0.05, 0.03  # standard deviations
-LEARNING_RATE, WEIGHT_DECAY, CLIP_NORM = 2e-3, 0.05, 5.0
-WARM_UP, AVERAGE = 50, 0.995
 STEPS = 5500
 
 
@@ -141,31 +139,17 @@ def learn(
         raise ValueError("nothing was found in the shards: train the model first")
     random = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # for what drops out
-    optimiser = torch.optim.AdamW(head.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    average = [p.detach().clone() for p in head.parameters()]
-    head.train()
-    for step in range(steps):
-        for group in optimiser.param_groups:
-            warm = min(1.0, (step + 1) / WARM_UP)
-            group["lr"] = LEARNING_RATE * warm * 0.5 * (1 + np.cos(np.pi * step / steps))
+    overlaps: dict[str, float] = {}
+
+    def loss() -> Tensor:
         chosen = torch.randint(len(scenes), (IMAGES,), generator=random)
         picture, found, asked = draw([scenes[i] for i in chosen.tolist()], random)
         box, logits = head(picture, found)
-        loss = box_losses(box, logits, asked)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(head.parameters(), CLIP_NORM)
-        optimiser.step()
-        decay = min(AVERAGE, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for mean, p in zip(average, head.parameters(), strict=True):
-                mean.lerp_(p, 1 - decay)
-        before, after = (_mean(overlap(b, asked.box), asked.true) for b in (found.box, box))
-        report(step + 1, {"loss": loss.item(), "before": before.item(), "after": after.item()})
-    with torch.no_grad():
-        for mean, p in zip(average, head.parameters(), strict=True):
-            p.copy_(mean)
-    head.eval()
+        for name, told in (("before", found.box), ("after", box.detach())):
+            overlaps[name] = _mean(overlap(told, asked.box), asked.true).item()
+        return box_losses(box, logits, asked)
+
+    descend(head, steps, loss, lambda step, value: report(step, {"loss": value, **overlaps}))
 
 
 def draw(scenes: Sequence[Scene], random: torch.Generator) -> tuple[Picture, Found, Asked]:

@@ -24,7 +24,7 @@ from pervformer_ros.model.identity import IdentityHead
 from pervformer_ros.model.looks import GRID, Found, Picture
 from pervformer_ros.training import boxes
 from pervformer_ros.training.boxes import Scene
-from pervformer_ros.training.one_head import Report, run_command
+from pervformer_ros.training.one_head import Report, descend, run_command
 from pervformer_ros.training.recording import Recording
 from pervformer_ros.training.targets import LEAST_PIXELS
 
@@ -37,8 +37,6 @@ MATES, PEOPLE = 4.0, 3.0
 TEMPERATURE = 0.1
 LIGHT, COLOUR, LIFT, NOISE = 0.15, 0.05, 0.03, 0.03  # standard deviations
 HIDDEN, MOST_HIDDEN = 0.3, 0.5  # share of looks of which a part is hidden; how much of them
-LEARNING_RATE, WEIGHT_DECAY, CLIP_NORM = 2e-3, 0.05, 5.0
-WARM_UP, AVERAGE = 50, 0.995
 STEPS = 2000
 
 
@@ -158,31 +156,15 @@ def learn(
     rng, random = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # for what drops out
     often = np.array([group.often for group in groups])
-    optimiser = torch.optim.AdamW(head.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    average = [p.detach().clone() for p in head.parameters()]
-    head.train()
-    for step in range(steps):
-        for options in optimiser.param_groups:
-            warm = min(1.0, (step + 1) / WARM_UP)
-            options["lr"] = LEARNING_RATE * warm * 0.5 * (1 + np.cos(np.pi * step / steps))
+
+    def loss() -> Tensor:
         chosen = rng.choice(
             len(groups), min(GROUPS, len(groups)), replace=False, p=often / often.sum()
         )
         crops, who, category = _draw(rng, lives, [groups[i] for i in chosen])
-        loss = identity_loss(head.tell(changed(crops, random), category), who, category)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(head.parameters(), CLIP_NORM)
-        optimiser.step()
-        decay = min(AVERAGE, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for mean, p in zip(average, head.parameters(), strict=True):
-                mean.lerp_(p, 1 - decay)
-        report(step + 1, loss.item())
-    with torch.no_grad():
-        for mean, p in zip(average, head.parameters(), strict=True):
-            p.copy_(mean)
-    head.eval()
+        return identity_loss(head.tell(changed(crops, random), category), who, category)
+
+    descend(head, steps, loss, report)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

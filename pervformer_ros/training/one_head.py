@@ -8,7 +8,10 @@ from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import torch
 from rich.progress import Progress
+from torch import Tensor, nn
 
 from pervformer_ros.model import PervFormer, load_model, save_model
 from pervformer_ros.training.recording import Recording, shards_in
@@ -16,6 +19,8 @@ from pervformer_ros.training.recording import Recording, shards_in
 Seen = TypeVar("Seen")
 # Called with steps done and how it goes, in words.
 Report = Callable[[int, str], None]
+LEARNING_RATE, WEIGHT_DECAY, CLIP_NORM = 2e-3, 0.05, 5.0
+WARM_UP, AVERAGE = 50, 0.995
 
 
 def run_command(
@@ -74,3 +79,40 @@ def run_command(
     }
     card = {**loaded.info.card, head: learned}
     save_model(given.out, loaded.model, trained=loaded.info.trained, card=card, half=given.half)
+
+
+def descend(
+    head: nn.Module,
+    steps: int,
+    loss: Callable[[], Tensor],
+    report: Callable[[int, float], None],
+) -> None:
+    """Train a head; in the end it has the running average of its weights.
+
+    Args:
+        head: some layers.
+        steps: of the optimiser.
+        loss: works out the loss of the next batch.
+        report: called with steps done and the loss.
+    """
+    optimiser = torch.optim.AdamW(head.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    average = [p.detach().clone() for p in head.parameters()]
+    head.train()
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            warm = min(1.0, (step + 1) / WARM_UP)
+            group["lr"] = LEARNING_RATE * warm * 0.5 * (1 + np.cos(np.pi * step / steps))
+        value = loss()
+        optimiser.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(head.parameters(), CLIP_NORM)
+        optimiser.step()
+        decay = min(AVERAGE, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, p in zip(average, head.parameters(), strict=True):
+                mean.lerp_(p, 1 - decay)
+        report(step + 1, value.item())
+    with torch.no_grad():
+        for mean, p in zip(average, head.parameters(), strict=True):
+            p.copy_(mean)
+    head.eval()
