@@ -48,7 +48,7 @@ class Detections(NamedTuple):
     class_index: Tensor  # (B, K) int64
     box: Tensor  # (B, K, 4) left, top, right, bottom as fractions of the image
     mask: Tensor  # (B, K, h4, w4) probability, 0 outside the box
-    embedding: Tensor  # (B, K, E) unit
+    embedding: Tensor  # (B, K, E) unit; comparable among those that reached the threshold
     motion: Tensor  # (B, K) probability that it moves in the world
 
 

@@ -70,4 +70,4 @@ class IdentityHead(nn.Module):
         x = F.silu(self.gather(x) + self.kind(class_index.flatten()))
         x = x + F.silu(self.hidden(x))
         embedding = F.normalize(self.out(x).float(), dim=-1)
-        return embedding.reshape(*class_index.shape, -1)
+        return embedding.reshape(*class_index.shape, embedding.shape[-1])

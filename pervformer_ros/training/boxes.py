@@ -15,13 +15,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pervformer_ros.bags.ground_truth import boxes_of
 from pervformer_ros.geometry import invert
 from pervformer_ros.model import Perceiver, PervFormer
 from pervformer_ros.model.boxes import BoxHead
-from pervformer_ros.model.decode import box_iou
+from pervformer_ros.model.decode import LOOKED_AT, area, box_iou
 from pervformer_ros.model.looks import Found, Picture
 from pervformer_ros.training.one_head import Report, descend, run_command
 from pervformer_ros.training.recording import Recording
@@ -69,11 +69,20 @@ class Asked(NamedTuple):
 
 
 @torch.inference_mode()
-def look(model: PervFormer, recording: Recording) -> list[Scene]:
-    """Return the images of a recording in which anything is found."""
+def look(
+    model: PervFormer, recording: Recording, head: nn.Module, least_score: float
+) -> list[Scene]:
+    """Return the images of a recording in which anything is found, as a head of the model sees it.
+
+    Args:
+        model: finds.
+        recording: in which.
+        head: for boxes, or another one that looks again.
+        least_score: from which a find is reported.
+    """
     given: list[tuple[Picture, Found]] = []
-    hook = model.heads.boxes.register_forward_pre_hook(lambda head, args: given.append(args))
-    perceiver, scenes = Perceiver(model), []
+    hook = head.register_forward_pre_hook(lambda head, args: given.append(args))
+    perceiver, scenes = Perceiver(model, score_threshold=least_score), []
     state, update, before = perceiver.init_state(), None, 0
     step = max(1, round(SECONDS_APART / float(np.median(np.diff(recording.time)))))
     try:
@@ -213,7 +222,7 @@ def box_losses(box: Tensor, logits: Tensor, asked: Asked) -> Tensor:
     """
     shared, union = _shared_and_union(box, asked.box)
     alike = shared / union
-    hull = _area(torch.minimum(box, asked.box)[..., :2], torch.maximum(box, asked.box)[..., 2:])
+    hull = area(torch.minimum(box, asked.box)[..., :2], torch.maximum(box, asked.box)[..., 2:])
     outside = (hull - union) / hull.clamp(min=1e-9)
     size = (asked.box[..., 2:] - asked.box[..., :2]).clamp(min=0.01).repeat(1, 1, 2)
     aside = ((box - asked.box).abs() / size).clamp(max=3.0).mean(-1)
@@ -230,13 +239,9 @@ def overlap(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _shared_and_union(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    shared = _area(torch.maximum(a, b)[..., :2], torch.minimum(a, b)[..., 2:])
-    union = _area(a[..., :2], a[..., 2:]) + _area(b[..., :2], b[..., 2:]) - shared
+    shared = area(torch.maximum(a, b)[..., :2], torch.minimum(a, b)[..., 2:])
+    union = area(a[..., :2], a[..., 2:]) + area(b[..., :2], b[..., 2:]) - shared
     return shared, union.clamp(min=1e-9)
-
-
-def _area(low: Tensor, high: Tensor) -> Tensor:
-    return (high - low).clamp(min=0).prod(dim=-1)
 
 
 def _mirrored(box: Tensor) -> Tensor:
@@ -251,6 +256,9 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
 def main() -> None:
     """Perceive all shards, learn, and write the weights with their new head for boxes."""
 
+    def seen_in(model: PervFormer, recording: Recording) -> list[Scene]:
+        return look(model, recording, model.heads.boxes, LOOKED_AT)
+
     def learned(
         model: PervFormer, seen: list[list[Scene]], steps: int, seed: int, report: Report
     ) -> dict[str, int]:
@@ -261,7 +269,7 @@ def main() -> None:
         learn(model.heads.boxes, scenes, steps, seed, told)
         return {"images": len(scenes)}
 
-    run_command(__doc__, "shards", "boxes", STEPS, look, learned)
+    run_command(__doc__, "shards", "boxes", STEPS, seen_in, learned)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ while: `python -m pervformer_ros.sim.shards out/lives --seconds 5 --every 4 …`
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from pervformer_ros.training.one_head import Report, descend, run_command
 from pervformer_ros.training.recording import Recording
 from pervformer_ros.training.targets import LEAST_PIXELS
 
+LEAST_SCORE = 0.1  # of what is looked at
 FOUND_IOU = 0.5  # with an object of its class, from which a find shows it
 VIEWS, MOVED = 4, 0.05  # looks at each find; by how much of its size their boxes are moved
 TIMES = 4  # that a body is looked at in a step, and at least found
@@ -46,20 +48,24 @@ class Lives:
 
     crops: (N, VIEWS, 4, GRID, GRID) float16, see IdentityHead.crop.
     body: (N,) which object of the recording; category: (N,).
+    world: the seed: its recordings show the same people.
     """
 
     crops: Tensor
     body: Tensor
     category: Tensor
+    world: int
 
 
 @torch.inference_mode()
 def look(model: PervFormer, recording: Recording) -> Lives:
     """Return what is found of the objects of a recording."""
     random = torch.Generator().manual_seed(recording.world)
-    head, scenes = model.heads.identity, boxes.look(model, recording)
+    head = model.heads.identity
+    scenes = boxes.look(model, recording, head, LEAST_SCORE)
     seen = [_nothing(), *(_crops(head, scene, random) for scene in scenes)]
-    return Lives(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
+    crops, body, category = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    return Lives(crops, body, category, recording.world)
 
 
 def _nothing() -> tuple[Tensor, Tensor, Tensor]:
@@ -93,18 +99,33 @@ def _crops(
     return torch.stack(views, dim=1), scene.body[shown], scene.category[shown]
 
 
-def identity_loss(embedding: Tensor, who: Tensor, category: Tensor) -> Tensor:
-    """Tell each look (N,) of a body from those of all others of its class (arXiv:2004.11362).
+class Who(NamedTuple):
+    """Whose the looks (N,) of a batch are.
+
+    body: numbers, each there twice or more; category: its class.
+    life: number of the recording; world: its seed.
+    """
+
+    body: Tensor
+    category: Tensor
+    life: Tensor
+    world: Tensor
+
+
+def identity_loss(embedding: Tensor, who: Who) -> Tensor:
+    """Tell each look of a body from those of all others of its class (arXiv:2004.11362).
+
+    But not from those in another recording of the same world: they may be the same.
 
     Args:
         embedding: (N, E) of unit length.
-        who: (N,) bodies, each there twice or more.
-        category: (N,).
+        who: of them.
     """
-    itself = torch.eye(len(who), dtype=torch.bool)
-    alike = (who[:, None] == who) & ~itself
-    others = itself | (category[:, None] != category)
-    logits = (embedding @ embedding.T / TEMPERATURE).masked_fill(others, -torch.inf)
+    body, category, life, world = (x[:, None] == x for x in who)
+    itself = torch.eye(len(embedding), dtype=torch.bool)
+    alike = body & ~itself
+    unasked = itself | ~category | (world & ~life)
+    logits = (embedding @ embedding.T / TEMPERATURE).masked_fill(unasked, -torch.inf)
     log_p = torch.log_softmax(logits, dim=1).masked_fill(~alike, 0.0)
     return -(log_p.sum(dim=1) / alike.sum(dim=1)).mean()
 
@@ -123,9 +144,9 @@ def changed(crops: Tensor, random: torch.Generator) -> Tensor:
     colour = colour * torch.exp(LIGHT * normal(1, 1, 1) + COLOUR * normal(3, 1, 1))
     colour = colour + LIFT * normal(1, 1, 1) + NOISE * share(1, 1, 1) * normal(3, GRID, GRID)
     steps = (torch.arange(GRID) + 0.5) / GRID
-    from_left, from_top = share(1, 1, 1) < 0.5, share(1, 1, 1) < 0.5
-    steps = torch.where(from_left, steps, steps.flip(0))  # (N, 1, 1, GRID)
-    steps = torch.where(from_top, steps, steps.transpose(2, 3))
+    backwards, across = share(1, 1, 1) < 0.5, share(1, 1, 1) < 0.5
+    steps = torch.where(backwards, steps.flip(0), steps)  # (N, 1, 1, GRID)
+    steps = torch.where(across, steps, steps.transpose(2, 3))
     hidden = (steps < MOST_HIDDEN * share(1, 1, 1)) & (share(1, 1, 1) < HIDDEN)
     crops = torch.cat([colour.clamp(0, 1), own * ~hidden], dim=1)
     return torch.where(share(1, 1, 1) < 0.5, crops, crops.flip(-1))
@@ -161,8 +182,8 @@ def learn(
         chosen = rng.choice(
             len(groups), min(GROUPS, len(groups)), replace=False, p=often / often.sum()
         )
-        crops, who, category = _draw(rng, lives, [groups[i] for i in chosen])
-        return identity_loss(head.tell(changed(crops, random), category), who, category)
+        crops, who = _draw(rng, lives, [groups[i] for i in chosen])
+        return identity_loss(head.tell(changed(crops, random), who.category), who)
 
     descend(head, steps, loss, report)
 
@@ -197,17 +218,17 @@ def _groups(lives: Sequence[Lives]) -> list[_Group]:
 
 def _draw(
     rng: np.random.Generator, lives: Sequence[Lives], groups: Sequence[_Group]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return crops (N, 4, GRID, GRID) of bodies of the groups, whose they are, and the classes."""
-    crops, who, category = [], [], []
+) -> tuple[Tensor, Who]:
+    """Return crops (N, 4, GRID, GRID) of bodies of the groups, and whose they are."""
+    crops, who = [], []
     for group in groups:
         for body in rng.permutation(len(group.rows))[:BODIES]:
             rows = torch.from_numpy(rng.choice(group.rows[body], TIMES, replace=False))
             views = torch.from_numpy(rng.integers(VIEWS, size=TIMES))
-            crops.append(lives[group.life].crops[rows, views])
-            who += [len(crops)] * TIMES
-            category += [group.category] * TIMES
-    return torch.cat(crops), torch.tensor(who), torch.tensor(category)
+            life = lives[group.life]
+            crops.append(life.crops[rows, views])
+            who += [(len(crops), group.category, group.life, life.world)] * TIMES
+    return torch.cat(crops), Who(*torch.tensor(who).unbind(1))
 
 
 def main() -> None:

@@ -117,6 +117,8 @@ class Trainer:
         self.config = config
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
+        if config.graphs and self.world > 1:
+            raise ValueError("CUDA graphs are for one process: leave out --graphs")
         torch.manual_seed(config.seed)
         model = create_model(config.model, **VARIANTS[config.variant])
         self._before: list[dict[str, Any]] = []
@@ -131,8 +133,6 @@ class Trainer:
         self.average = create_model(config.model, **VARIANTS[config.variant]).to(config.device)
         self.average.load_state_dict(model.state_dict())
         seen = config.window[0] // config.shrink, config.window[1] // config.shrink
-        if config.graphs and self.world > 1:
-            raise ValueError("CUDA graphs are for one process: leave out --graphs")
         self.learner = Learner(self.model, seen)
         # Neither hears of the other: together they would only be slower. What looks again, and
         # places, are learned later.
@@ -325,8 +325,11 @@ class Trainer:
         if changed := [name for name in settled if begun.get(name) != settled[name]]:
             was = ", ".join(f"{name} {begun.get(name)}" for name in changed)
             raise ValueError(f"{path.parent} was begun with {was}: use another --out")
-        self.model.load_state_dict(run["model"])
-        self.average.load_state_dict(run["average"])
+        try:
+            self.model.load_state_dict(run["model"])
+            self.average.load_state_dict(run["average"])
+        except RuntimeError as error:
+            raise ValueError(f"{path} is of another version: use another --out") from error
         for optimiser, state in zip(self.optimisers, run["optimisers"], strict=True):
             optimiser.load_state_dict(state)
         self.round, self.step, self.frames = run["round"], run["step"], run["frames"]

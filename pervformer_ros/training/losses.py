@@ -202,13 +202,11 @@ def descriptor_loss(maps: Tensor, asked: PointTargets) -> Tensor:
     a = _describe(maps[streams, asked.pairs[..., 0]], asked.first)
     b = _describe(maps[streams, asked.pairs[..., 1]], asked.second)
     valid = asked.matched.flatten(0, 1)
-    if not valid.any():
-        return maps.sum() * 0.0
-    size = torch.tensor([maps.shape[-1], maps.shape[-2]], device=maps.device)
     logits = a @ b.transpose(1, 2) / DESCRIPTOR_TEMPERATURE  # (M, N, N)
     near = torch.zeros_like(logits, dtype=torch.bool)
     for points in (asked.first, asked.second):
-        where = points.flatten(0, 1) * size
+        x, y = points.flatten(0, 1).unbind(-1)
+        where = torch.stack([x * maps.shape[-1], y * maps.shape[-2]], dim=-1)
         near |= torch.cdist(where, where) < TOO_NEAR
     itself = torch.eye(logits.shape[1], dtype=torch.bool, device=maps.device)
     wrong = (near & ~itself) | ~valid[:, None] | ~valid[:, :, None]

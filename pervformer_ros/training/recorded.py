@@ -26,7 +26,11 @@ class Recorded:
         self._returned: Any = None
 
     def __call__(self, *arguments: Any) -> Any:
-        """Return what the function does of these arguments: tensors, in tuples and the like."""
+        """Return what the function makes of these arguments: tensors, in tuples and the like.
+
+        Raises:
+            ValueError: if one has another shape than at first.
+        """
         leaves, structure = pytree.tree_flatten(arguments)
         if self._graph is None:
             self._given = [x.clone() if isinstance(x, torch.Tensor) else x for x in leaves]
@@ -34,6 +38,10 @@ class Recorded:
         assert self._graph is not None
         for mine, theirs in zip(self._given, leaves, strict=True):
             if isinstance(mine, torch.Tensor):
+                if mine.shape != theirs.shape:
+                    raise ValueError(
+                        f"{tuple(theirs.shape)} is not {tuple(mine.shape)} as recorded"
+                    )
                 mine.copy_(theirs)
         self._graph.replay()
         return self._returned

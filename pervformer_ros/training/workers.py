@@ -10,6 +10,7 @@ echoing, Choi et al. 2019, https://arxiv.org/abs/1907.05550).
 import multiprocessing
 import pickle
 import queue
+import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -184,10 +185,7 @@ class _Workers:
         self._folder.cleanup()
 
     def take(self, least: int, most: int) -> Iterator[Any]:
-        """Yield up to `most` streams that are ready, packed in NumPy arrays.
-
-        The first `least` are waited for.
-        """
+        """Yield streams packed in NumPy arrays: `least`, which are waited for, or up to `most`."""
         taken = 0
         while taken < max(least, most):
             waits = taken < least
@@ -215,9 +213,26 @@ def _work(plan: StreamPlan, worker: int, folder: Path, ready: Any) -> None:
         for number, batch in enumerate(plan.streams(worker)):
             path = folder / f"{worker}-{number}"
             path.write_bytes(pickle.dumps(each(lambda x: pack(x).numpy(), batch)))
-            ready.put(path)
+            if not _handed_over(path, ready):
+                break
     except Exception as error:
         ready.put(error)
+        return
+    # Nobody is left to do so.
+    shutil.rmtree(folder, ignore_errors=True)
+    ready.cancel_join_thread()
+
+
+def _handed_over(path: Path, ready: Any) -> bool:
+    """Hand over a file as soon as there is room; return whether there is anybody to take it."""
+    parent = multiprocessing.parent_process()
+    while parent is None or parent.is_alive():
+        try:
+            ready.put(path, timeout=ALIVE_S)
+            return True
+        except queue.Full:
+            continue
+    return False
 
 
 def _turns(folder: Path, rng: Generator) -> Iterator[list[Recording]]:

@@ -4,8 +4,11 @@
 
 import numpy as np
 import pytest
+from memory_scene import sighting
 
 from pervformer_ros.memory.appearance import Appearance
+from pervformer_ros.memory.association import alike
+from pervformer_ros.memory.objects import WorldObject
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -26,3 +29,18 @@ def test_embeddings_that_tell_nothing_apart_say_little():
     values = np.random.default_rng(0).normal(0.8, 0.1, 1000)
     looks.learn(values[:500], values[500:])
     assert abs(looks.log_odds(np.array(0.8))) < 0.5
+
+
+def test_likeness_is_weighed_by_what_was_met_of_the_class():
+    values = np.random.default_rng(0).normal(0.8, 0.1, 1000)
+    looks = {"pallet": Appearance()}
+    looks["pallet"].learn(values[:500], values[500:])  # all pallets look the same
+    embedding, other = np.array([[1.0, 0.0], [0.8, 0.6]], np.float32)
+    things = [
+        WorldObject.of(n, sighting((3, 0, 0.5), label, embedding=embedding), 0, 0.0)
+        for n, label in enumerate(("pallet", "person"))
+    ]
+    said = alike(things, [sighting((3, 0, 0.5), embedding=other)], looks)
+    assert said.shape == (2, 1)
+    assert abs(said[0, 0]) < 0.5
+    assert said[1, 0] > 1

@@ -142,7 +142,7 @@ def test_a_recording_gives_what_is_found_and_what_is_there(
     model: PervFormer, recordings: list[Recording]
 ) -> None:
     recording = recordings[0]
-    scenes = look(model, recording)
+    scenes = look(model, recording, model.heads.boxes, LOOKED_AT)
     assert scenes
     rows, columns = model.config.image_size
     for one in scenes:

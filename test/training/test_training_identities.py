@@ -17,6 +17,7 @@ from pervformer_ros.training.identities import (
     TIMES,
     VIEWS,
     Lives,
+    Who,
     changed,
     identity_loss,
     learn,
@@ -44,24 +45,28 @@ def crops(colour: tuple[float, float, float], count: int, seed: int = 0) -> torc
     return looks
 
 
-def lives(category: int = PERSON, times: int = 6) -> Lives:
+def lives(category: int = PERSON, times: int = 6, world: int = 0) -> Lives:
     """Two things of one class, one red and one blue."""
     seen = torch.cat([crops(RED, times), crops(BLUE, times, 1)])
     return Lives(
         seen[:, None].expand(-1, VIEWS, -1, -1, -1).half(),
         torch.arange(2).repeat_interleave(times),
         torch.full((2 * times,), category),
+        world,
     )
 
 
 def test_the_right_likeness_costs_least() -> None:
-    who, category = torch.tensor([0, 0, 1, 1]), torch.zeros(4, dtype=torch.int64)
+    pairs, one = torch.tensor([0, 0, 1, 1]), torch.zeros(4, dtype=torch.int64)
     x, y = torch.eye(2)
-    right, wrong = torch.stack([x, x, y, y]), torch.stack([x, y, x, y])
-    assert identity_loss(right, who, category) < 0.01 < 1 < identity_loss(wrong, who, category)
-    # What is of another class is not to be told apart.
-    same = torch.stack([x, x, x, x])
-    assert identity_loss(same, who, torch.tensor([0, 0, 1, 1])) < 1e-5
+    right, wrong, same = (torch.stack(e) for e in ([x, x, y, y], [x, y, x, y], [x, x, x, x]))
+    people = Who(pairs, one, one, one)
+    assert identity_loss(right, people) < 0.01 < 1 < identity_loss(wrong, people)
+    # Things of another class, or of another recording of the same hall, are not to be told apart.
+    assert identity_loss(same, people) > 1
+    assert identity_loss(same, people._replace(category=pairs)) < 1e-5
+    assert identity_loss(same, people._replace(life=pairs)) < 1e-5
+    assert identity_loss(same, people._replace(life=pairs, world=pairs)) > 1
 
 
 def test_people_are_told_apart_by_their_colours() -> None:
@@ -101,16 +106,18 @@ def test_who_was_found_too_seldom_teaches_nothing() -> None:
         learn(head(), [lives(times=TIMES - 1)], 1)
 
 
-def test_a_recording_gives_looks_at_what_is_found(recordings: list[Recording]) -> None:
+def test_a_recording_gives_looks_at_what_is_found(
+    recordings: list[Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "FOUND_IOU", 0.0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = create_model("tiny").eval()
-    patches = model.heads.patches
-    names = list(patches.sizes)
-    with torch.no_grad():  # It finds boxes of two cells of every class everywhere.
-        patches.out.weight[: sum(patches.sizes[n] for n in names[:2])] = 0
-        patches.out.bias[: len(model.config.classes)] = -1.0
+    with torch.no_grad():  # it has learned nothing, and finds something everywhere
+        model.heads.patches.out.bias[: len(model.config.classes)] = -1.0
     seen = look(model, recordings[0])
+    assert len(seen.crops) > 0
+    assert seen.world == recordings[0].world
     assert len(seen.crops) == len(seen.body) == len(seen.category)
     assert seen.crops.shape[1:] == (VIEWS, 4, GRID, GRID)
     assert seen.crops.dtype == torch.float16

@@ -3,6 +3,7 @@
 """Processes prepare the streams that a run learns from, which are kept and drawn from."""
 
 import math
+import tempfile
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -71,6 +72,17 @@ def test_a_run_learns_from_what_workers_prepare(shards: Path, tmp_path: Path) ->
     assert len(found) == 1
     assert all(math.isfinite(value) for value in found[0].values())
     assert load_model(tmp_path / "model.safetensors").info.trained
+
+
+def test_no_file_of_a_stream_stays(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    coming = echoed_batches(plan(shards), 0, 3, 2, 1, 2, "cpu")
+    next(coming)
+    assert list(tmp_path.iterdir())
+    coming.close()  # type: ignore[attr-defined]
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_a_worker_cannot_do_is_a_clear_error(tmp_path: Path) -> None:
