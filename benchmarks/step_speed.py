@@ -8,8 +8,8 @@ Every head is on. "step" is the network alone; "perceive" is everything from a c
 640x480 image and depth to objects, keypoints, motion and the memory's births and releases. Frame n
 is given the memory that frame n - 1 left, and it is told who 32 finds are. "second_look", where 32
 finds end, is by itself: weights that were never trained find nothing worth it, so it is no part of
-"perceive"; an image has half as many as a rule. The rate of float32 matrix products tells a slow machine from a slow program; the load
-average tells a busy machine from both.
+"perceive"; an image has half as many as a rule. The rate of float32 matrix products tells a slow
+machine from a slow program; the load average tells a busy machine from both.
 """
 
 import argparse
