@@ -121,11 +121,11 @@ def alike(
     if len(sizes) != 1 or 0 in sizes:
         return np.zeros((len(things), len(others)))
     similarity = np.array([o.embedding for o in things]) @ np.array([s.embedding for s in others]).T
-    weighed = [
-        looks.get(o.label, UNMET).log_odds(row, again)
-        for o, row in zip(things, similarity, strict=True)
-    ]
-    return np.array(weighed)
+    said, labels = np.empty(similarity.shape), np.array([o.label for o in things])
+    for label in np.unique(labels).tolist():
+        mine = labels == label
+        said[mine] = looks.get(label, UNMET).log_odds(similarity[mine], again)
+    return said
 
 
 def box_overlaps(boxes: Array, others: Array) -> Array:
