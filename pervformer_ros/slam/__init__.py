@@ -5,7 +5,8 @@
 from pervformer_ros.geometry import Trajectory
 from pervformer_ros.slam.backend import SlamBackend, SlamUpdate, TrackingState
 from pervformer_ros.slam.config import SlamConfig
-from pervformer_ros.slam.graph import Edge, EdgeKind, PoseGraph
+from pervformer_ros.slam.factors import Edge, EdgeKind
+from pervformer_ros.slam.graph import PoseGraph
 from pervformer_ros.slam.saved_map import MapError, SavedMap
 
 __all__ = [

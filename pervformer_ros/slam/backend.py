@@ -17,7 +17,8 @@ from pervformer_ros.slam import se3
 from pervformer_ros.slam.abduction import AbductionWatch
 from pervformer_ros.slam.calibration import MAX_PATH, OdometryCalibration
 from pervformer_ros.slam.config import SlamConfig
-from pervformer_ros.slam.graph import Edge, EdgeKind, GraphOptimiser, PoseGraph
+from pervformer_ros.slam.factors import Edge, EdgeKind
+from pervformer_ros.slam.graph import GraphOptimiser, PoseGraph
 from pervformer_ros.slam.history import History
 from pervformer_ros.slam.keyframe import (
     APART,
@@ -455,7 +456,8 @@ class SlamBackend:
 
         `back` says where it is by what was seen before the last gap.
         """
-        attempts = self._register(view, tracked, self.config.linked_keyframes, fixes)
+        more_keyframes = max(0, self.config.linked_keyframes - len(fixes))
+        attempts = self._register(view, tracked, more_keyframes, fixes)
         more = self._believed(attempts, view)
         edges = self._edges(view, [*fixes, *more], tracked)
         self._note_gap(view, edges)

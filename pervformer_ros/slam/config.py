@@ -37,7 +37,7 @@ class SlamConfig:
     max_ratio: float = 0.95
     min_inliers: int = 12
     tracked_keyframes: int = 2
-    linked_keyframes: int = 5
+    linked_keyframes: int = 4
     max_keyframes: int = 1000
     keyframe_overlap: float = 0.25
     seed: int = 0

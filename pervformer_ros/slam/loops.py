@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pervformer_ros.geometry import Array, invert
 from pervformer_ros.slam import se3
-from pervformer_ros.slam.graph import Edge
+from pervformer_ros.slam.factors import Edge
 
 # Closures of so many different keyframes must agree.
 AGREEING = 3

@@ -16,7 +16,8 @@ from safetensors.numpy import save
 from pervformer_ros.files import write_whole
 from pervformer_ros.frame import CameraModel
 from pervformer_ros.geometry import Array
-from pervformer_ros.slam.graph import Edge, EdgeKind, PoseGraph, Vertical
+from pervformer_ros.slam.factors import Edge, EdgeKind, Vertical
+from pervformer_ros.slam.graph import PoseGraph
 from pervformer_ros.slam.keyframe import Keyframe
 
 FORMAT = "pervformer_ros map"

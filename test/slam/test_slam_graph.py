@@ -9,7 +9,8 @@ import pytest
 from pervformer_ros.geometry import invert, make_rotation, make_transform
 from pervformer_ros.slam import Edge, EdgeKind, se3
 from pervformer_ros.slam import graph as graph_module
-from pervformer_ros.slam.graph import UP, GraphOptimiser
+from pervformer_ros.slam.factors import UP
+from pervformer_ros.slam.graph import GraphOptimiser
 
 TIGHT, LOOSE = se3.isotropic(0.002, 0.005), se3.isotropic(0.02, 0.05)
 

@@ -1,0 +1,107 @@
+# SPDX-FileCopyrightText: The pervformer_ros authors
+# SPDX-License-Identifier: Apache-2.0
+import gtsam
+import numpy as np
+import pytest
+
+from pervformer_ros.geometry import invert
+from pervformer_ros.slam import Edge, EdgeKind, se3
+from pervformer_ros.slam.factors import graph_factors
+from pervformer_ros.slam.graph import GraphOptimiser
+from pervformer_ros.slam.neighbourhood import MOST_FACTORS, MOST_KEYFRAMES, Neighbourhoods
+
+COVARIANCE = se3.isotropic(0.005, 0.01)
+LAP = 40
+
+
+def laps(count):
+    """A robot that goes round and round, on each lap a little beside the last."""
+    angle = 2 * np.pi * np.arange(count) / LAP
+    poses = [se3.exp(np.array([0, 0, a + np.pi / 2, 0, 0, 0])) for a in angle]
+    for pose, a, lap in zip(poses, angle, np.arange(count) // LAP, strict=True):
+        pose[:2, 3] = (5.0 + 0.1 * lap) * np.array([np.cos(a), np.sin(a)])
+    return np.array(poses)
+
+
+def edge(truth, first, second, rng=None):
+    T = invert(truth[first]) @ truth[second]
+    if rng is not None:
+        T = T @ se3.exp(rng.multivariate_normal(np.zeros(6), COVARIANCE))
+    return Edge(first, second, EdgeKind.VISUAL, T, COVARIANCE)
+
+
+def edges_of(truth, keyframe, rng=None):
+    """To the two before it, and to where it was on two laps before."""
+    old = [keyframe - 1, keyframe - 2, keyframe - LAP, keyframe % LAP]
+    seen = sorted({i for i in old if 0 <= i < keyframe})
+    return [edge(truth, i, keyframe, rng) for i in seen]
+
+
+def chain(poses, edges):
+    near = Neighbourhoods()
+    near.add(graph_factors(poses, edges, []))
+    return near
+
+
+def cost(near, poses):
+    values = gtsam.Values()
+    for key, pose in enumerate(poses):
+        values.insert(key, gtsam.Pose3(pose))
+    return near.factors.error(values)
+
+
+def test_only_the_neighbourhood_moves_and_the_whole_fits_better():
+    truth = laps(100)
+    edges = [e for i in range(100) for e in edges_of(truth, i)]
+    near = chain(truth, edges)
+    poses = truth.copy()
+    poses[70] = poses[70] @ se3.exp(np.full(6, 0.05))
+    solved = near.solve(70, poses)
+    moved = np.flatnonzero(np.abs(solved - poses).max(axis=(1, 2)) > 0)
+    assert set(moved.tolist()) <= near.around(70)
+    assert cost(near, solved) < 0.01 * cost(near, poses)
+    np.testing.assert_allclose(solved, truth, atol=2e-3)
+
+
+def test_what_is_small_is_solved_as_a_whole():
+    rng, truth = np.random.default_rng(0), laps(12)
+    edges = [e for i in range(12) for e in edges_of(truth, i, rng)]
+    near, start = chain(truth, edges), gtsam.Values()
+    for key, pose in enumerate(truth):
+        start.insert(key, gtsam.Pose3(pose))
+    exactly = gtsam.LevenbergMarquardtParams()
+    exactly.setRelativeErrorTol(1e-9)
+    best = gtsam.LevenbergMarquardtOptimizer(near.factors, start, exactly).optimize()
+    theirs = np.array([best.atPose3(i).matrix() for i in range(12)])
+    solved = near.solve(11, near.solve(11, truth))
+    np.testing.assert_allclose(solved, theirs, atol=1e-3)
+
+
+@pytest.mark.parametrize("asked", [0, 3, 50, 399])
+def test_a_neighbourhood_is_never_larger_than_it_may_be(asked):
+    """Also where one keyframe, number 0, has been seen again by all others."""
+    truth = laps(400)
+    edges = [e for i in range(400) for e in edges_of(truth, i)]
+    edges += [edge(truth, 0, i) for i in range(2, 400)]
+    near = chain(truth, edges)
+    moving = near.around(asked)
+    holding = sum(any(key in moving for key in (e.first, e.second)) for e in edges)
+    assert asked in moving
+    assert 1 <= len(moving) <= MOST_KEYFRAMES
+    assert asked == 0 or holding <= MOST_FACTORS
+    assert asked == 0 or 0 not in moving
+
+
+def test_lap_after_lap_the_map_stays_near_the_optimum_of_the_whole():
+    rng, truth = np.random.default_rng(1), laps(200)
+    graph, poses = GraphOptimiser(), []
+    for i, T in enumerate(truth):
+        edges = edges_of(truth, i, rng)
+        poses = graph.add(i, poses[edges[-1].first] @ edges[-1].T_first_second if i else T, edges)
+    start = gtsam.Values()
+    for key, pose in enumerate(poses):
+        start.insert(key, gtsam.Pose3(pose))
+    best = gtsam.LevenbergMarquardtOptimizer(graph.factors(), start).optimize()
+    theirs = np.array([best.atPose3(i).matrix() for i in range(len(truth))])
+    assert np.linalg.norm(poses[:, :3, 3] - theirs[:, :3, 3], axis=1).max() < 0.01
+    assert graph.factors().error(start) < 1.01 * graph.factors().error(best)
