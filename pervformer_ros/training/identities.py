@@ -8,6 +8,7 @@ All but the head for identities stays as it is in A. The shards should show the 
 while: `python -m pervformer_ros.sim.shards out/lives --seconds 5 --every 4 …` spreads them.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ GROUPS, BODIES = 40, 4  # of a step: things of one class in one recording; and h
 # How often groups are drawn: of several that can be mistaken for each other, and of people, more.
 MATES, PEOPLE = 4.0, 3.0
 TEMPERATURE = 0.1
+RIVALS = 8.0  # others in the same recording count for so many: with these it may be mistaken
 LIGHT, COLOUR, LIFT, NOISE = 0.15, 0.05, 0.03, 0.03  # standard deviations
 HIDDEN, MOST_HIDDEN = 0.3, 0.5  # share of looks of which a part is hidden; how much of them
 STEPS = 2000
@@ -115,7 +117,8 @@ class Who(NamedTuple):
 def identity_loss(embedding: Tensor, who: Who) -> Tensor:
     """Tell each look of a body from those of all others of its class (arXiv:2004.11362).
 
-    But not from those in another recording of the same world: they may be the same.
+    From those in the same recording most of all; but not from those in another recording of the
+    same world: they may be the same.
 
     Args:
         embedding: (N, E) of unit length.
@@ -125,7 +128,8 @@ def identity_loss(embedding: Tensor, who: Who) -> Tensor:
     itself = torch.eye(len(embedding), dtype=torch.bool)
     alike = body & ~itself
     unasked = itself | ~category | (world & ~life)
-    logits = (embedding @ embedding.T / TEMPERATURE).masked_fill(unasked, -torch.inf)
+    logits = embedding @ embedding.T / TEMPERATURE + math.log(RIVALS) * (life & ~body)
+    logits = logits.masked_fill(unasked, -torch.inf)
     log_p = torch.log_softmax(logits, dim=1).masked_fill(~alike, 0.0)
     return -(log_p.sum(dim=1) / alike.sum(dim=1)).mean()
 
