@@ -12,7 +12,7 @@ from pervformer_ros.geometry import Array
 SAME, DIFFERENT, WEIGHT = (0.85, 0.12), (0.45, 0.25), 40.0
 # What comes into view again is seen from elsewhere: so many times less alike than one image later,
 # and so many times less surely.
-LESS_ALIKE, LESS_SURELY = 3.0, 2.0
+LESS_ALIKE, LESS_SURELY = 1.5, 2.0
 # Evidence from looks alone counts no more than this, as log-odds.
 MOST_SAID = 6.0
 LEAST_SIGMA = 0.03

@@ -37,9 +37,9 @@ TIMES = 4  # that a body is looked at in a step, and at least found
 GROUPS, BODIES = 40, 4  # of a step: things of one class in one recording; and how many of them
 # How often groups are drawn: of several that can be mistaken for each other, and of people, more.
 MATES, PEOPLE = 4.0, 3.0
-TEMPERATURE = 0.1
-RIVALS = 8.0  # others in the same recording count for so many: with these it may be mistaken
-LIGHT, COLOUR, LIFT, NOISE = 0.15, 0.05, 0.03, 0.03  # standard deviations
+TEMPERATURE = 0.07
+RIVALS = 30.0  # others in the same recording count for so many: with these it may be mistaken
+LIGHT, COLOUR, LIFT, NOISE = 0.03, 0.05, 0.015, 0.03  # standard deviations
 HIDDEN, MOST_HIDDEN = 0.3, 0.5  # share of looks of which a part is hidden; how much of them
 STEPS = 2000
 
