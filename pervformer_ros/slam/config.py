@@ -21,7 +21,7 @@ class SlamConfig:
     max_ratio: a match must be nearer than the second nearest by this factor (Lowe 2004).
     min_inliers: an estimate resting on fewer matches is refused.
     tracked_keyframes: how many keyframes each frame is registered to.
-    linked_keyframes: how many keyframes a new keyframe is registered to.
+    linked_keyframes: the same of a frame that becomes a keyframe, all in all.
     max_keyframes: so many keyframes remember what they saw, some 300 kB each.
     keyframe_overlap: a view that finds less than this part of its nearest keyframe is new.
     seed: of the random sampling.

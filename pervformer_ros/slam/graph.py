@@ -4,7 +4,8 @@
 
 iSAM2 (Kaess et al. 2012) finds the optimum of the whole, but where a robot drives lap after lap a
 keyframe costs it the more, the more there are. So a keyframe is first solved with its neighbourhood
-alone; the whole follows where a loop closes, and whenever it has grown by a tenth.
+alone; the whole follows where that has moved what was solved before, where a loop closes, and
+whenever there are a fiftieth more.
 """
 
 from collections.abc import Sequence
@@ -23,16 +24,16 @@ from pervformer_ros.slam.factors import (
     keyframe_factors,
     vertical_factor,
 )
-from pervformer_ros.slam.neighbourhood import MOST_KEYFRAMES, Neighbourhoods
+from pervformer_ros.slam.neighbourhood import Neighbourhoods
 from pervformer_ros.slam.ties import Ties
 
 # iSAM2 relinearises a pose that moved by this much (radians, metres).
 RELINEARISE = 1e-3
-# A loop moves many poses, and the robust weights follow them: so many passes until they settle.
-CLOSING_PASSES = 6
-# The whole is solved when a keyframe has moved those around it by so much, metres, or there are so
-# many times as many keyframes as at the last time.
-MOVED, GROWTH = 0.01, 1.02
+# The whole is solved when neighbourhoods have moved what it was by so much, metres or radians, or
+# there are so many times as many keyframes as at the last time.
+MOVED, TURNED, GROWTH = 0.01, 0.005, 1.02
+# The robust weights follow the poses, and a loop moves many: so many passes until they settle.
+MOVED_PASSES, CLOSING_PASSES = 3, 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +54,7 @@ class GraphOptimiser:
         self._isam = _make_isam("CHOLESKY")
         self._near = Neighbourhoods()
         self._news = gtsam.NonlinearFactorGraph()  # what iSAM2 has not been told yet
-        self._told = 0  # how many keyframes it knows
+        self._solved: Array = np.empty((0, 4, 4))  # the poses that it found
         self._stamps_ns: list[int] = []
         self._edges: list[Edge] = []
         self._verticals: list[Vertical] = []
@@ -96,10 +97,10 @@ class GraphOptimiser:
         self._tie(edges)
         self._stamps_ns.append(stamp_ns)
         self._poses = np.concatenate([self._poses, T_map_base[None]])
-        before = self._poses[:key, :3, 3]
         self._poses = self._near.solve(key, self._poses)
-        moved = np.linalg.norm(self._poses[:key, :3, 3] - before, axis=1).max(initial=0.0)
-        if moved > MOVED or len(self._poses) > max(MOST_KEYFRAMES, GROWTH * self._told):
+        if self._has_moved():
+            self._solve(MOVED_PASSES)
+        elif len(self._poses) > GROWTH * len(self._solved):
             self._solve(passes=1)
         return self._poses
 
@@ -174,6 +175,14 @@ class GraphOptimiser:
         self._near.add(factors)
         self._news.push_back(factors)
 
+    def _has_moved(self) -> bool:
+        """Return whether neighbourhoods have moved something since the whole was solved."""
+        before, now = self._solved, self._poses[: len(self._solved)]
+        steps = np.linalg.norm(now[:, :3, 3] - before[:, :3, 3], axis=1)
+        # Of a small turn the rotation matrix changes by its angle times the square root of two.
+        turns = np.linalg.norm(now[:, :3, :3] - before[:, :3, :3], axis=(1, 2)) / np.sqrt(2)
+        return bool(steps.max(initial=0.0) > MOVED or turns.max(initial=0.0) > TURNED)
+
     def _solve(self, passes: int) -> None:
         """Solve the whole, beginning with what iSAM2 has found before."""
         try:
@@ -183,7 +192,7 @@ class GraphOptimiser:
 
     def _begin_anew(self, passes: int) -> None:
         """Solve the whole, beginning with the poses there are."""
-        self._told = 0
+        self._solved = self._solved[:0]
         try:
             self._isam = _make_isam("CHOLESKY")
             self._update(self._near.factors, passes)
@@ -195,14 +204,13 @@ class GraphOptimiser:
 
     def _update(self, factors: gtsam.NonlinearFactorGraph, passes: int) -> None:
         guesses = gtsam.Values()
-        for key in range(self._told, len(self._poses)):
+        for key in range(len(self._solved), len(self._poses)):
             guesses.insert(key, gtsam.Pose3(self._poses[key]))
         self._isam.update(factors, guesses)
         for _ in range(passes - 1):
             self._isam.update()
-        self._poses = _poses_of(self._isam.calculateEstimate())
+        self._poses = self._solved = _poses_of(self._isam.calculateEstimate())
         self._news = gtsam.NonlinearFactorGraph()
-        self._told = len(self._poses)
 
 
 def _poses_of(values: gtsam.Values) -> Array:

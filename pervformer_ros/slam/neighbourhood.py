@@ -43,10 +43,9 @@ class Neighbourhoods:
 
     def solve(self, keyframe: int, poses: Array) -> Array:
         """Return poses (N, 4, 4) that fit better around a keyframe, from such that nearly do."""
-        moving = self.around(keyframe)
-        numbers = sorted({number for key in moving for number in self._holding[key]})
+        moving, holding = self.around(keyframe)
         factors, guesses = gtsam.NonlinearFactorGraph(), gtsam.Values()
-        for number in numbers:
+        for number in sorted(holding):
             factors.push_back(self.factors.at(number))
         fixed = gtsam.noiseModel.Isotropic.Sigma(6, FIXED_SIGMA)
         for key in sorted(moving.union(*(self._tied[key] for key in moving))):
@@ -62,18 +61,19 @@ class Neighbourhoods:
             poses[key] = found.atPose3(key).matrix()
         return poses
 
-    def around(self, keyframe: int) -> set[int]:
-        """Return a keyframe and those tied to it most directly, as many as may move at once."""
-        moving, held = {keyframe}, len(self._holding[keyframe])
+    def around(self, keyframe: int) -> tuple[set[int], set[int]]:
+        """Return a keyframe and those tied to it most directly, as many as may move at once.
+
+        And the numbers of the factors that hold them.
+        """
+        moving, holding = {keyframe}, set(self._holding[keyframe])
         waiting = deque([keyframe])
-        while waiting:
+        while waiting and len(moving) < MOST_KEYFRAMES:
             for other in self._tied[waiting.popleft()]:
-                more = len(self._holding[other])
-                if other in moving or held + more > MOST_FACTORS:
+                more = holding.union(self._holding[other])
+                if other in moving or len(more) > MOST_FACTORS or len(moving) == MOST_KEYFRAMES:
                     continue
-                if len(moving) == MOST_KEYFRAMES:
-                    return moving
                 moving.add(other)
                 waiting.append(other)
-                held += more
-        return moving
+                holding = more
+        return moving, holding

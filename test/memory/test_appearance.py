@@ -22,6 +22,7 @@ def test_after_a_while_less_likeness_is_enough():
     looks = Appearance()
     looks.learn(np.random.default_rng(0).normal(0.9, 0.05, 500), np.zeros(0))
     assert looks.log_odds(np.array(0.7)) < 0 < looks.log_odds(np.array(0.7), again=True)
+    assert looks.log_odds(np.array(0.6), again=True) < 0
 
 
 def test_embeddings_that_tell_nothing_apart_say_little():

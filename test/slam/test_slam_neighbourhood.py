@@ -58,7 +58,7 @@ def test_only_the_neighbourhood_moves_and_the_whole_fits_better():
     poses[70] = poses[70] @ se3.exp(np.full(6, 0.05))
     solved = near.solve(70, poses)
     moved = np.flatnonzero(np.abs(solved - poses).max(axis=(1, 2)) > 0)
-    assert set(moved.tolist()) <= near.around(70)
+    assert set(moved.tolist()) <= near.around(70)[0]
     assert cost(near, solved) < 0.01 * cost(near, poses)
     np.testing.assert_allclose(solved, truth, atol=2e-3)
 
@@ -84,11 +84,12 @@ def test_a_neighbourhood_is_never_larger_than_it_may_be(asked):
     edges = [e for i in range(400) for e in edges_of(truth, i)]
     edges += [edge(truth, 0, i) for i in range(2, 400)]
     near = chain(truth, edges)
-    moving = near.around(asked)
-    holding = sum(any(key in moving for key in (e.first, e.second)) for e in edges)
+    moving, holding = near.around(asked)
+    ties = sum(any(key in moving for key in (e.first, e.second)) for e in edges)
     assert asked in moving
-    assert 1 <= len(moving) <= MOST_KEYFRAMES
-    assert asked == 0 or holding <= MOST_FACTORS
+    assert len(moving) <= MOST_KEYFRAMES
+    assert ties < len(holding)
+    assert asked == 0 or len(holding) <= MOST_FACTORS
     assert asked == 0 or 0 not in moving
 
 
@@ -105,3 +106,26 @@ def test_lap_after_lap_the_map_stays_near_the_optimum_of_the_whole():
     theirs = np.array([best.atPose3(i).matrix() for i in range(len(truth))])
     assert np.linalg.norm(poses[:, :3, 3] - theirs[:, :3, 3], axis=1).max() < 0.01
     assert graph.factors().error(start) < 1.01 * graph.factors().error(best)
+
+
+@pytest.mark.parametrize("step", [[0, 0, 2 * np.pi / 100, 0, 0, 0], [0, 0, 0.0628, 0.4, 0, 0]])
+def test_where_a_robot_turns_or_drives_back_to_the_beginning_the_whole_follows_at_once(step):
+    rng, truth = np.random.default_rng(2), [np.eye(4)]
+    for _ in range(99):
+        truth.append(truth[-1] @ se3.exp(np.array(step, float)))
+    graph, poses = GraphOptimiser(), []
+    for i, T in enumerate(truth):
+        edges = [edge(truth, i - 1, i, rng)] if i else []
+        poses = graph.add(i, poses[-1] @ edges[0].T_first_second if i else T, edges)
+    drifted = poses[-1]
+    again = Edge(0, 100, EdgeKind.VISUAL, np.eye(4), se3.isotropic(0.001, 0.001))
+    truth.append(np.eye(4))
+    poses = graph.add(100, poses[-1], [edge(truth, 99, 100, rng), again])
+    assert np.linalg.norm(poses[99] - drifted) > 0.02
+    start = gtsam.Values()
+    for key, pose in enumerate(poses):
+        start.insert(key, gtsam.Pose3(pose))
+    best = gtsam.LevenbergMarquardtOptimizer(graph.factors(), start).optimize()
+    assert graph.factors().error(start) < 1.1 * graph.factors().error(best)
+    theirs = np.array([best.atPose3(i).matrix() for i in range(len(truth))])
+    np.testing.assert_allclose(poses, theirs, atol=0.03)

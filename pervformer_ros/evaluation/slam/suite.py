@@ -29,6 +29,7 @@ FIGURES = (
     "loop_closures_false",
     "slam_ms_p50",
     "slam_ms_p99",
+    "slam_ms_max",
     "slam_ms_p99_growth",
     "found_again_s",
 )
