@@ -5,7 +5,7 @@
 iSAM2 (Kaess et al. 2012) finds the optimum of the whole, but where a robot drives lap after lap a
 keyframe costs it the more, the more there are. So a keyframe is first solved with its neighbourhood
 alone; the whole follows where that has moved what was solved before, where a loop closes, and
-whenever there are a fiftieth more.
+whenever there are a twentieth more.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from pervformer_ros.slam.ties import Ties
 RELINEARISE = 1e-3
 # The whole is solved when neighbourhoods have moved what it was by so much, metres or radians, or
 # there are so many times as many keyframes as at the last time.
-MOVED, TURNED, GROWTH = 0.01, 0.005, 1.02
+MOVED, TURNED, GROWTH = 0.01, 0.005, 1.05
 # The robust weights follow the poses, and a loop moves many: so many passes until they settle.
 MOVED_PASSES, CLOSING_PASSES = 3, 6
 
