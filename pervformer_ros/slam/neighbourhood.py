@@ -70,10 +70,11 @@ class Neighbourhoods:
         waiting = deque([keyframe])
         while waiting and len(moving) < MOST_KEYFRAMES:
             for other in self._tied[waiting.popleft()]:
-                more = holding.union(self._holding[other])
-                if other in moving or len(more) > MOST_FACTORS or len(moving) == MOST_KEYFRAMES:
+                if other in moving or len(moving) == MOST_KEYFRAMES:
                     continue
-                moving.add(other)
-                waiting.append(other)
-                holding = more
+                more = holding.union(self._holding[other])
+                if len(more) <= MOST_FACTORS:
+                    moving.add(other)
+                    waiting.append(other)
+                    holding = more
         return moving, holding
