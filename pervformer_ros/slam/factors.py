@@ -65,8 +65,15 @@ def keyframe_factors(key: int, T_map_base: Array) -> gtsam.NonlinearFactorGraph:
     return factors
 
 
-def edge_factor(edge: Edge) -> gtsam.BetweenFactorPose3:
-    """Return the factor of an edge, with its robust kernel."""
+def edge_factors(edges: Sequence[Edge]) -> gtsam.NonlinearFactorGraph:
+    """Return the factors of edges, with their robust kernels."""
+    factors = gtsam.NonlinearFactorGraph()
+    for edge in edges:
+        factors.add(_edge_factor(edge))
+    return factors
+
+
+def _edge_factor(edge: Edge) -> gtsam.BetweenFactorPose3:
     noise: gtsam.noiseModel.Base = gtsam.noiseModel.Gaussian.Covariance(edge.covariance)
     if edge.kind in (EdgeKind.ODOMETRY, EdgeKind.LOOP):
         # Wheels slip now and then, and by any amount; a loop was verified, however far it pulls.
@@ -98,8 +105,7 @@ def graph_factors(
     factors = gtsam.NonlinearFactorGraph()
     for key, pose in enumerate(poses):
         factors.push_back(keyframe_factors(key, pose))
-    for edge in edges:
-        factors.add(edge_factor(edge))
+    factors.push_back(edge_factors(edges))
     for vertical in verticals:
         factors.add(vertical_factor(vertical))
     return factors

@@ -19,7 +19,7 @@ from pervformer_ros.geometry import Array, invert
 from pervformer_ros.slam.factors import (
     Edge,
     Vertical,
-    edge_factor,
+    edge_factors,
     graph_factors,
     keyframe_factors,
     vertical_factor,
@@ -88,8 +88,7 @@ class GraphOptimiser:
         if key > 0 and not any(key in (e.first, e.second) for e in edges):
             raise ValueError(f"keyframe {key} is not linked to the graph")
         factors = keyframe_factors(key, T_map_base)
-        for edge in edges:
-            factors.add(edge_factor(edge))
+        factors.push_back(edge_factors(edges))
         if up is not None:
             self._verticals.append(Vertical(key, up, up_sigma))
             factors.add(vertical_factor(self._verticals[-1]))
@@ -117,10 +116,7 @@ class GraphOptimiser:
         """
         self._tie(edges)
         if poses is None:
-            factors = gtsam.NonlinearFactorGraph()
-            for edge in edges:
-                factors.add(edge_factor(edge))
-            self._learn(factors)
+            self._learn(edge_factors(edges))
             self._solve(CLOSING_PASSES)
         else:
             # The map stays where it begins. What moved far must not be held, however faintly, where

@@ -5,6 +5,7 @@ from itertools import pairwise
 import gtsam
 import numpy as np
 import pytest
+from gtsam_poses import from_values, to_values
 
 from pervformer_ros.geometry import invert, make_rotation, make_transform
 from pervformer_ros.slam import Edge, EdgeKind, se3
@@ -53,12 +54,9 @@ def test_levenberg_marquardt_finds_the_same_optimum_of_the_same_factors():
     truth = ring()
     graph = build(truth, np.random.default_rng(0))
     snapshot = graph.snapshot()
-    start = gtsam.Values()
-    for key, pose in zip(snapshot.keyframe_ids, truth, strict=True):
-        start.insert(int(key), gtsam.Pose3(pose))
+    start = to_values(truth)
     solved = gtsam.LevenbergMarquardtOptimizer(graph.factors(), start).optimize()
-    theirs = np.array([solved.atPose3(i).matrix() for i in range(len(truth))])
-    np.testing.assert_allclose(snapshot.poses, theirs, atol=2e-3)
+    np.testing.assert_allclose(snapshot.poses, from_values(solved), atol=2e-3)
 
 
 def test_noisy_views_beat_noisy_odometry():
@@ -177,9 +175,7 @@ def test_a_standard_pose_graph_is_solved_as_well_as_by_the_batch_optimisers_of_g
     for i in range(len(truth)):
         T = T if i == 0 else T @ next(e for e in edges if e.second == i).T_first_second
         chained.insert(i, gtsam.Pose3(T))
-    factors, ours = graph.factors(), gtsam.Values()
-    for i, pose in enumerate(poses):
-        ours.insert(i, gtsam.Pose3(pose))
+    factors, ours = graph.factors(), to_values(poses)
     costs = [
         factors.error(solver(factors, start).optimize())
         for solver in (gtsam.LevenbergMarquardtOptimizer, gtsam.DoglegOptimizer)

@@ -3,6 +3,7 @@
 import gtsam
 import numpy as np
 import pytest
+from gtsam_poses import from_values, to_values
 
 from pervformer_ros.geometry import invert
 from pervformer_ros.slam import Edge, EdgeKind, se3
@@ -44,10 +45,7 @@ def chain(poses, edges):
 
 
 def cost(near, poses):
-    values = gtsam.Values()
-    for key, pose in enumerate(poses):
-        values.insert(key, gtsam.Pose3(pose))
-    return near.factors.error(values)
+    return near.factors.error(to_values(poses))
 
 
 def test_only_the_neighbourhood_moves_and_the_whole_fits_better():
@@ -66,15 +64,12 @@ def test_only_the_neighbourhood_moves_and_the_whole_fits_better():
 def test_what_is_small_is_solved_as_a_whole():
     rng, truth = np.random.default_rng(0), laps(12)
     edges = [e for i in range(12) for e in edges_of(truth, i, rng)]
-    near, start = chain(truth, edges), gtsam.Values()
-    for key, pose in enumerate(truth):
-        start.insert(key, gtsam.Pose3(pose))
+    near, start = chain(truth, edges), to_values(truth)
     exactly = gtsam.LevenbergMarquardtParams()
     exactly.setRelativeErrorTol(1e-9)
     best = gtsam.LevenbergMarquardtOptimizer(near.factors, start, exactly).optimize()
-    theirs = np.array([best.atPose3(i).matrix() for i in range(12)])
     solved = near.solve(11, near.solve(11, truth))
-    np.testing.assert_allclose(solved, theirs, atol=1e-3)
+    np.testing.assert_allclose(solved, from_values(best), atol=1e-3)
 
 
 @pytest.mark.parametrize("asked", [0, 3, 50, 399])
@@ -99,11 +94,9 @@ def test_lap_after_lap_the_map_stays_near_the_optimum_of_the_whole():
     for i, T in enumerate(truth):
         edges = edges_of(truth, i, rng)
         poses = graph.add(i, poses[edges[-1].first] @ edges[-1].T_first_second if i else T, edges)
-    start = gtsam.Values()
-    for key, pose in enumerate(poses):
-        start.insert(key, gtsam.Pose3(pose))
+    start = to_values(poses)
     best = gtsam.LevenbergMarquardtOptimizer(graph.factors(), start).optimize()
-    theirs = np.array([best.atPose3(i).matrix() for i in range(len(truth))])
+    theirs = from_values(best)
     assert np.linalg.norm(poses[:, :3, 3] - theirs[:, :3, 3], axis=1).max() < 0.01
     assert graph.factors().error(start) < 1.01 * graph.factors().error(best)
 
@@ -122,10 +115,8 @@ def test_where_a_robot_turns_or_drives_back_to_the_beginning_the_whole_follows_a
     truth.append(np.eye(4))
     poses = graph.add(100, poses[-1], [edge(truth, 99, 100, rng), again])
     assert np.linalg.norm(poses[99] - drifted) > 0.02
-    start = gtsam.Values()
-    for key, pose in enumerate(poses):
-        start.insert(key, gtsam.Pose3(pose))
+    start = to_values(poses)
     best = gtsam.LevenbergMarquardtOptimizer(graph.factors(), start).optimize()
     assert graph.factors().error(start) < 1.1 * graph.factors().error(best)
-    theirs = np.array([best.atPose3(i).matrix() for i in range(len(truth))])
+    theirs = from_values(best)
     np.testing.assert_allclose(poses, theirs, atol=0.03)
