@@ -70,10 +70,15 @@ class Pace:
         with self._judging:
             self._began_s, self._first_ns = time.monotonic(), stamp_ns
 
+    def now_ns(self) -> int:
+        """Return the stamp of an image that would be due now."""
+        with self._judging:
+            return self._first_ns + round((time.monotonic() - self._began_s) * NANOSECONDS)
+
     def wait_for(self, stamp_ns: int) -> None:
         """Wait until the image of a stamp is due."""
-        while (left_s := self._left_s(stamp_ns)) > 0:
-            time.sleep(left_s)
+        while (left_ns := stamp_ns - self.now_ns()) > 0:
+            time.sleep(left_ns / NANOSECONDS)
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
@@ -84,8 +89,3 @@ class Pace:
                 yield
             finally:
                 self._began_s += time.monotonic() - started
-
-    def _left_s(self, stamp_ns: int) -> float:
-        with self._judging:
-            due_s = self._began_s + (stamp_ns - self._first_ns) / NANOSECONDS
-            return due_s - time.monotonic()

@@ -25,6 +25,7 @@ from pervformer_ros.bags.reader import BagError
 from pervformer_ros.evaluation.slam import sight
 from pervformer_ros.evaluation.slam.carried import carried_off, found_again_s
 from pervformer_ros.evaluation.slam.closures import judge_closures
+from pervformer_ros.evaluation.slam.live import Corrections
 from pervformer_ros.evaluation.slam.methods import METHODS, Method, methods_of
 from pervformer_ros.evaluation.slam.runs import Recording, run_methods
 from pervformer_ros.evaluation.slam.sight import Sight
@@ -236,6 +237,30 @@ def test_in_real_time_each_method_has_the_recording_to_itself(synthetic_bag, ins
         assert (mine["realtime"], theirs["realtime"]) == (True, False)
         for key in ("method", "odometry", "frames", "frames_dropped", "ate_online_rmse_m"):
             assert mine.get(key) == theirs.get(key), key
+        waited = mine["method"] == "orb" and mine["odometry"]
+        for key in ("ate_live_rmse_m", "latency_ms_p50"):
+            assert (mine[key] is not None) == waited, key
+            assert theirs[key] is None
+
+
+def test_the_live_pose_is_odometry_by_the_newest_correction_that_was_finished():
+    """Odometry reads 1 m too far; of five images two gave a correction, late."""
+    stamps = np.arange(5, dtype=np.int64) * 10**8
+    odometry = Trajectory(
+        stamps, np.array([make_transform([i + 1.0, 0, 0], [0, 0, 0, 1]) for i in range(5)])
+    )
+    halves, whole = (make_transform([-x, 0, 0], [0, 0, 0, 1]) for x in (0.5, 1.0))
+    corrections = Corrections()
+    assert corrections.latency_ms is None
+    assert len(corrections.carry(odometry)) == 0
+    corrections.add(0, 150_000_000, halves)
+    corrections.add(200_000_000, 400_000_000, whole)
+    live = corrections.carry(odometry)
+    assert live.stamps_ns.tolist() == stamps[2:].tolist()
+    assert live.poses[:, 0, 3].tolist() == [2.5, 3.5, 4.0]
+    assert corrections.latency_ms == 175.0
+    nowhere = corrections.carry(Trajectory(stamps[:0], odometry.poses[:0]))
+    assert len(nowhere) == 0
 
 
 def test_in_real_time_what_comes_too_late_is_dropped_and_counted(

@@ -3,6 +3,7 @@
 """All methods along one recording, frame by frame side by side, and how far each drifted."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from pervformer_ros.evaluation.drift import measure_drift, poses_at
 from pervformer_ros.evaluation.pace import Pace
 from pervformer_ros.evaluation.slam.carried import carried_off, found_again_s, sees
 from pervformer_ros.evaluation.slam.closures import judge_closures
+from pervformer_ros.evaluation.slam.live import Corrections
 from pervformer_ros.evaluation.slam.methods import Method
 from pervformer_ros.evaluation.slam.sight import Sight
 from pervformer_ros.evaluation.table import Row
@@ -24,7 +26,7 @@ from pervformer_ros.features import FeatureSet
 from pervformer_ros.frame import NANOSECONDS, Fault, Frame, InputError
 from pervformer_ros.geometry import Array, Trajectory
 from pervformer_ros.pipeline import PipelineConfig
-from pervformer_ros.slam import SlamBackend, TrackingState
+from pervformer_ros.slam import SlamBackend, SlamUpdate, TrackingState
 
 if TYPE_CHECKING:
     from pervformer_ros.evaluation.slam.open3d_odometry import Open3dOdometry
@@ -52,10 +54,11 @@ class Run:
     poses: list[tuple[int, Array]] = field(default_factory=list)  # where there is no back end
     milliseconds: list[float] = field(default_factory=list)
     lost: int = 0
+    corrections: Corrections = field(default_factory=Corrections)
     online: Trajectory | None = None
     final: Trajectory | None = None
 
-    def step(self, frame: Frame, features: FeatureSet) -> None:
+    def step(self, frame: Frame, features: FeatureSet) -> SlamUpdate:
         """Give the back end a frame."""
         assert self.backend is not None
         T_odom_base = frame.T_odom_base if self.method.odometry else None
@@ -63,6 +66,7 @@ class Run:
         update = self.backend.update(features, frame.camera, frame.T_base_camera, T_odom_base)
         self.milliseconds.append(1e3 * (time.thread_time() - started))
         self.lost += update.state is TrackingState.LOST
+        return update
 
 
 @dataclass(slots=True, eq=False)
@@ -147,6 +151,7 @@ def run_methods(
             raise ValueError(f"{recording.path} does not tell what moves: use --masks model")
         needs_features = any(method.uses_back_end for method in driven)
         drive = _begin(driven)
+        wheels: defaultdict[int, list[tuple[int, Array]]] = defaultdict(list)
 
         def take(taken: Taken) -> None:
             nonlocal drive
@@ -163,7 +168,11 @@ def run_methods(
                 try:
                     for run in drive.runs:
                         if run.backend is not None:
-                            run.step(frame, seen[run.method.kind])
+                            update = run.step(frame, seen[run.method.kind])
+                            if realtime and run.method.odometry:
+                                run.corrections.add(
+                                    frame.stamp_ns, pace.now_ns(), update.T_map_odom
+                                )
                 except InputError as error:
                     bag.faults.add(error.fault, str(error))
                     return
@@ -174,6 +183,8 @@ def run_methods(
         def frames() -> Iterator[Taken]:
             for done, taken in enumerate(cut(bag.frames(), seconds), 1):
                 progress(done, bag.image_count)
+                if taken.frame.T_odom_base is not None:
+                    wheels[taken.epoch].append((taken.stamp_ns, taken.frame.T_odom_base))
                 if (done - 1) % every == 0:
                     yield taken
 
@@ -210,7 +221,10 @@ def run_methods(
         "truncated": truncated is not None,
         "faults": bag.faults.total,
     }
-    rows = [{**row, **read} for row in rows]
+    live = _trajectory(wheels[drive.epoch])
+    rows = [
+        {**row, **read, **_live(run, live, true_poses)} for run, row in zip(runs, rows, strict=True)
+    ]
     return Outcome(recording, true_poses, runs, rows, truncated)
 
 
@@ -294,6 +308,15 @@ def _row(
             "found_again_s": found_again_s(truth, run.online, seeing),
         }
     return row
+
+
+def _live(run: Run, wheels: Trajectory, truth: Trajectory) -> Row:
+    """Return how far off the robot is at any image, dropped ones too, and what it waits for."""
+    corrections = run.corrections
+    return {
+        "ate_live_rmse_m": measure_drift(truth, corrections.carry(wheels)).ate_rmse_m,
+        "latency_ms_p50": corrections.latency_ms,
+    }
 
 
 def _growth(milliseconds: list[float]) -> float | None:
