@@ -6,6 +6,7 @@
 quaternions are (x, y, z, w) as in ROS messages.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -22,6 +23,15 @@ class Trajectory:
 
     stamps_ns: NDArray[np.int64]
     poses: Array
+
+    @classmethod
+    def of(cls, poses: Iterable[tuple[int, Array]]) -> "Trajectory":
+        """Return the trajectory of poses with their stamps, in their order."""
+        stamps, matrices = [], []
+        for stamp_ns, T in poses:
+            stamps.append(stamp_ns)
+            matrices.append(T)
+        return cls(np.array(stamps, np.int64), np.array(matrices, float).reshape(-1, 4, 4))
 
     def __len__(self) -> int:
         return len(self.stamps_ns)

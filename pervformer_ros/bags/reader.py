@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from rosbags.convert.converter import migrate_bytes
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
@@ -251,10 +250,7 @@ class BagReader:
                 poses.clear()
             with suppress(ValueError):  # what is no pose is no truth
                 poses.setdefault(placed.stamp_ns, pose_of(placed.message.pose.pose))
-        if not poses:
-            return None
-        stamps = sorted(poses)
-        return Trajectory(np.array(stamps), np.stack([poses[s] for s in stamps]))
+        return Trajectory.of((s, poses[s]) for s in sorted(poses)) if poses else None
 
     def _placed(self, timeline: Timeline) -> Iterator[Placed]:
         """Yield the true poses that are not of a time of their own."""

@@ -212,7 +212,7 @@ def replay(
             result.perception = jury.verdict()
         if events is not None:
             result.events = events.verdict()
-    result.odometry = _trajectory(odometry)
+    result.odometry = Trajectory.of(odometry) if odometry else None
     result.slam, result.slam_online = backend.trajectory(), backend.online_trajectory()
     result.loop_closures = backend.loop_closures
     result.state_bytes = pipeline.state_bytes
@@ -255,12 +255,6 @@ def _record(output: PipelineOutput) -> FrameRecord:
         inliers=output.slam.inliers,
         is_keyframe=output.slam.is_keyframe,
     )
-
-
-def _trajectory(poses: list[tuple[int, Array]]) -> Trajectory | None:
-    if not poses:
-        return None
-    return Trajectory(np.array([s for s, _ in poses]), np.stack([T for _, T in poses]))
 
 
 def _rounded(number: Any) -> float | None:

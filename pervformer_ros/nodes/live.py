@@ -365,7 +365,4 @@ def _values(heard: Listener, name: str) -> dict[str, str]:
 
 
 def _trajectory(poses: dict[int, Array]) -> Trajectory | None:
-    if not poses:
-        return None
-    stamps = sorted(poses)
-    return Trajectory(np.array(stamps), np.stack([poses[s] for s in stamps]))
+    return Trajectory.of((s, poses[s]) for s in sorted(poses)) if poses else None

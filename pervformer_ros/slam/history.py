@@ -57,8 +57,7 @@ class History:
         return self._trajectory(poses + _carry(segment, T_moved, T_moved))
 
     def _trajectory(self, poses: list[Array]) -> Trajectory:
-        stamps = np.array([record.stamp_ns for record in self._records], np.int64)
-        return Trajectory(stamps, np.array(poses).reshape(-1, 4, 4))
+        return Trajectory.of(zip((r.stamp_ns for r in self._records), poses, strict=True))
 
 
 def _carry(segment: list[_Record], T_moved_start: Array, T_moved_end: Array) -> list[Array]:

@@ -43,7 +43,7 @@ class Open3dOdometry:
 
     def trajectory(self) -> Trajectory:
         """Return T_map_base of every frame."""
-        return Trajectory(np.array(self._stamps, np.int64), np.array(self._poses).reshape(-1, 4, 4))
+        return Trajectory.of(zip(self._stamps, self._poses, strict=True))
 
     def _motion(self, image: o3d.geometry.RGBDImage, frame: Frame) -> Array:
         """Return the pose of base in the base of the last frame."""
