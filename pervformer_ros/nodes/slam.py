@@ -39,6 +39,7 @@ EDGE_COLOURS = {
     EdgeKind.VISUAL: ColorRGBA(r=0.1, g=0.6, b=0.9, a=1.0),
     EdgeKind.LOOP: ColorRGBA(r=0.9, g=0.2, b=0.2, a=1.0),
     EdgeKind.GAP: ColorRGBA(r=0.9, g=0.7, b=0.1, a=1.0),
+    EdgeKind.LEVEL: ColorRGBA(r=0.6, g=0.6, b=0.6, a=1.0),
 }
 KEYFRAME_COLOUR = ColorRGBA(r=0.1, g=0.8, b=0.3, a=1.0)
 # Seconds between two looks at whether the map has changed; and what it takes to publish a large one

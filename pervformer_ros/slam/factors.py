@@ -18,7 +18,8 @@ ORIGIN_SIGMA = 1e-4
 FAINT_ROTATION, FAINT_POSITION = 3.0, 100.0
 # In units of the whitened error's length, of which the expected one is sqrt(6) = 2.45.
 ROBUST_SCALE = 3.0
-# The same for the vertical, of sqrt(2): what drift tilts stays below it, a ramp does not.
+# The same for the vertical, of sqrt(2), and for heights: what drift does stays below it, a ramp
+# does not.
 LEVEL_SCALE = 1.5
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -30,6 +31,7 @@ class EdgeKind(str, Enum):
     VISUAL = "visual"
     LOOP = "loop"
     GAP = "gap"  # nothing but the guess that the robot did not go far
+    LEVEL = "level"  # how much higher the second is, and nothing else
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +80,9 @@ def _edge_factor(edge: Edge) -> gtsam.BetweenFactorPose3:
     if edge.kind in (EdgeKind.ODOMETRY, EdgeKind.LOOP):
         # Wheels slip now and then, and by any amount; a loop was verified, however far it pulls.
         noise = _robust(gtsam.noiseModel.mEstimator.Huber.Create(ROBUST_SCALE), noise)
+    elif edge.kind is EdgeKind.LEVEL:
+        # Odometry does not tell of ramps, either.
+        noise = _robust(gtsam.noiseModel.mEstimator.Cauchy.Create(LEVEL_SCALE), noise)
     else:
         # A wrong view is wrong altogether: its weight vanishes as its error grows. So is the guess
         # of a gap, once the place is recognised.

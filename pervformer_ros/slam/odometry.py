@@ -42,6 +42,9 @@ SLIP_TURN = 0.2
 # Turned up harder than any such robot turns (rad/s^2), by more than a trembling angle (radians).
 MAX_ANGULAR_ACCELERATION = 2.0
 TURN_ALLOWANCE = 0.03
+# How far from level floors are, but for ramps: metres, and metres per metre. And the variance of
+# what is not told.
+LEVEL_FLOOR, LEVEL_SLOPE, UNKNOWN = 0.001, 0.003, 1e6
 # Over this path (metres) and this turn (radians) odometry errs alike.
 LIKE_PATH = 3.0
 LIKE_TURN = 1.5
@@ -219,6 +222,12 @@ class OdometryNoise:
         path = np.sqrt(way.path * max(way.path, LIKE_PATH))
         turn = np.sqrt(way.turn * max(way.turn, LIKE_TURN))
         return self._covariance(path, turn) + _of_slip(way.slip)
+
+    @staticmethod
+    def of_level(way: Way) -> Array:
+        """Return the covariance (6, 6) of the height alone that a way ends at."""
+        sigma = LEVEL_FLOOR + LEVEL_SLOPE * way.path
+        return np.diag([UNKNOWN] * 5 + [sigma**2])
 
     def _covariance(self, path: float, turn: float) -> Array:
         scale, track, heading = self.level

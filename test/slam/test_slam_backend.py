@@ -72,6 +72,16 @@ def test_slam_needs_no_odometry(room):
     assert all(edge.kind == EdgeKind.VISUAL for edge in run.backend.graph().edges)
 
 
+def test_odometry_that_knows_the_vertical_tells_heights(driven, room):
+    def levels(run):
+        return [edge for edge in run.backend.graph().edges if edge.kind is EdgeKind.LEVEL]
+
+    edges = levels(driven)
+    assert [edge.second for edge in edges] == list(range(1, len(driven.backend.graph().poses)))
+    assert all(edge.covariance[5, 5] < 0.01**2 < 1.0 < edge.covariance[3, 3] for edge in edges)
+    assert not levels(fresh(room).play(config=SlamConfig(odometry_tilt=None)))
+
+
 def test_every_frame_has_one_pose_in_order(driven):
     stamps = [features.stamp_ns for features in driven.features]
     online, final = driven.backend.online_trajectory(), driven.backend.trajectory()

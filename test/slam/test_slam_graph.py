@@ -12,6 +12,7 @@ from pervformer_ros.slam import Edge, EdgeKind, se3
 from pervformer_ros.slam import graph as graph_module
 from pervformer_ros.slam.factors import UP
 from pervformer_ros.slam.graph import GraphOptimiser
+from pervformer_ros.slam.odometry import OdometryNoise, Way
 
 TIGHT, LOOSE = se3.isotropic(0.002, 0.005), se3.isotropic(0.02, 0.05)
 
@@ -96,6 +97,29 @@ def test_a_known_vertical_takes_the_tilt_out():
     assert np.arccos(np.clip(ups, -1, 1)).max() < 0.03
 
 
+def test_views_that_all_see_the_floor_sink_do_not_sink_the_map():
+    """Each view puts the robot 4 mm lower for each metre: odometry knows that it is not."""
+    step = make_transform([0.7, 0, 0], [0, 0, 0, 1])
+    sunk = make_transform([0.7, 0, -0.004 * 0.7], [0, 0, 0, 1])
+    ends = []
+    for with_level in (False, True):
+        graph, poses = GraphOptimiser(), [np.eye(4)]
+        for i in range(40):
+            edges = [Edge(i - 1, i, EdgeKind.VISUAL, sunk, se3.isotropic(0.002, 0.005))]
+            if with_level:
+                edges.append(level(i, step))
+            poses = graph.add(i, poses[-1] @ sunk if i else np.eye(4), edges if i else [])
+        ends.append(poses[-1][2, 3])
+    assert ends[0] < -0.1
+    assert abs(ends[1]) < 0.3 * abs(ends[0])
+
+
+def level(second, step):
+    """What odometry on a level floor says of a keyframe's height over the one before."""
+    way = Way(step, step, float(np.linalg.norm(step[:3, 3])), 0.0)
+    return Edge(second - 1, second, EdgeKind.LEVEL, step, OdometryNoise.of_level(way))
+
+
 def test_a_long_ramp_that_odometry_knows_nothing_of_is_not_flattened():
     ahead, uphill = make_transform([0.4, 0, 0], [0, 0, 0, 1]), make_rotation([0, -np.radians(5), 0])
     truth = [np.eye(4)]
@@ -108,7 +132,8 @@ def test_a_long_ramp_that_odometry_knows_nothing_of_is_not_flattened():
         views = range(max(0, i - 3), i)
         edges = [between(truth, j, i, EdgeKind.VISUAL, TIGHT, rng) for j in views]
         edges.append(Edge(i - 1, i, EdgeKind.ODOMETRY, ahead, se3.isotropic(0.01, 0.02)))
-        poses = graph.add(i, poses[-1] @ edges[-2].T_first_second, edges, UP, 0.02)
+        guess = poses[-1] @ edges[-2].T_first_second
+        poses = graph.add(i, guess, [*edges, level(i, ahead)], UP, 0.02)
     assert truth[-1][2, 3] > 0.8
     assert abs(poses[-1, 2, 3] - truth[-1][2, 3]) < 0.1
 

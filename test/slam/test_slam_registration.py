@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from slam_room import CAMERA
 
-from pervformer_ros.geometry import invert, rotation_angle, transform_points
+from pervformer_ros.geometry import invert, make_transform, rotation_angle, transform_points
 from pervformer_ros.slam import se3
 from pervformer_ros.slam.matches import Matches, SensorNoise, point_covariances
 from pervformer_ros.slam.registration import register
@@ -90,6 +90,23 @@ def test_covariance_predicts_the_scatter(with_depth, count):
     # Of 6 degrees of freedom; the mean of 80 has a standard deviation of 0.39. Robust weights
     # leave the covariance a little on the safe side.
     assert 3.5 < np.mean(normalised) < 7.5
+
+
+def test_neighbours_taken_for_the_point_hardly_shorten_the_way():
+    """A third of the matches lags by two to four pixels behind where the room goes."""
+    T_keyframe_camera = make_transform([0.0, 0.0, 1.5], [0, 0, 0, 1])
+    short = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        points = scene(rng, depth=(3.0, 8.0))
+        matches = measure(rng, points, T_keyframe_camera, noise=0.4)
+        flow = matches.pixels - CAMERA.project(points)
+        behind = rng.uniform(2.0, 4.0, (40, 1)) * flow[:40]
+        behind /= np.linalg.norm(flow[:40], axis=1, keepdims=True)
+        matches.pixels[:40] -= behind
+        found = register(matches, CAMERA, SensorNoise(0.4, 0.002), 12)
+        short.append(1.5 - found.T_keyframe_camera[2, 3])
+    assert np.mean(short) < 0.006
 
 
 def test_more_noise_than_expected_widens_the_covariance():
