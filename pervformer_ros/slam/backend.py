@@ -566,15 +566,14 @@ class SlamBackend:
 
     def _vertical(self, view: View) -> tuple[Array | None, float]:
         """Return the map's vertical in base and its error, None where nothing tells it."""
-        sigma = self.config.odometry_tilt
-        if sigma is None or view.reading is None or not self._knows_vertical:
+        if view.reading is None or self._tilt is None:
             return None, 0.0
-        return view.reading.up, sigma
+        return view.reading.up, self._tilt
 
     @property
-    def _knows_vertical(self) -> bool:
-        """Whether odometry's z is the map's."""
-        return self._map_is_level and self.config.odometry_tilt is not None
+    def _tilt(self) -> float | None:
+        """How exactly odometry's z is the map's, radians; None where it need not be."""
+        return self.config.odometry_tilt if self._map_is_level else None
 
     def _edges(self, view: View, fixes: Sequence[Fix], tracked: PoseEstimate) -> list[Edge]:
         """Return what holds a new keyframe to the others; nothing for the first."""
@@ -589,7 +588,7 @@ class SlamBackend:
         if way:
             covariance = self._calibration.noise.of_chained(way)
             edges.append(Edge(new - 1, new, EdgeKind.ODOMETRY, way.T_first_second, covariance))
-        if way and self._knows_vertical:
+        if way and self._tilt is not None:
             level = self._calibration.noise.of_level(way)
             edges.append(Edge(new - 1, new, EdgeKind.LEVEL, way.T_first_second, level))
         if not edges:

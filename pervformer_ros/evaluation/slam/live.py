@@ -37,9 +37,5 @@ class Corrections:
         """
         newest = np.searchsorted(self.finished_ns, odometry.stamps_ns, side="right") - 1
         known = newest >= 0
-        corrected = [
-            self.T_map_odom[i] @ T
-            for i, T in zip(newest[known], odometry.poses[known], strict=True)
-        ]
-        poses = np.array(corrected).reshape(-1, 4, 4)
-        return Trajectory(odometry.stamps_ns[known], poses)
+        T_map_odom = np.array(self.T_map_odom).reshape(-1, 4, 4)[newest[known]]
+        return Trajectory(odometry.stamps_ns[known], T_map_odom @ odometry.poses[known])
