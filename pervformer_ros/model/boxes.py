@@ -8,13 +8,12 @@ looks at each find by itself, the smaller it is the closer, with depth relative 
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pervformer_ros.model.config import PervFormerConfig
 from pervformer_ros.model.looks import (
-    GRID,
     Found,
+    LookHead,
     Picture,
     in_image,
     mask_logits,
@@ -33,44 +32,31 @@ DROPOUT = 0.4  # of what a look has gathered, while it learns
 _PIXEL_CHANNELS = 8  # colour, depth and its validity, inside the image, the mask, inside the box
 
 
-class BoxHead(nn.Module):
+class BoxHead(LookHead):
     """Corrects the box and the score of each find; untrained, it leaves both as they are."""
 
     def __init__(self, config: PervFormerConfig):
-        super().__init__()
-        told, first, second, third = config.box_channels
-        self.tell = nn.Conv2d(config.neck_width, told, 1)
-        self.look = nn.Conv2d(_PIXEL_CHANNELS + told, first, 3, padding=1)
-        self.to_half = nn.Conv2d(first, second, 3, stride=2, padding=1)
-        self.residual = nn.Conv2d(second, second, 3, padding=1)
-        self.to_quarter = nn.Conv2d(second, third, 3, stride=2, padding=1)
-        self.kind = nn.Embedding(len(config.classes), config.box_hidden)
+        from_cells, first, second, third = config.box_channels
+        super().__init__(
+            _PIXEL_CHANNELS + from_cells, (first, second, third), config.box_hidden, 5,
+            len(config.classes), DROPOUT,
+        )  # fmt: skip
+        self.tell = nn.Conv2d(config.neck_width, from_cells, 1)
         self.shape = nn.Linear(4, config.box_hidden)
-        self.gather = nn.Linear(third * (GRID // 4) ** 2, config.box_hidden)
-        self.hidden = nn.Linear(config.box_hidden, config.box_hidden)
-        self.out = nn.Linear(config.box_hidden, 5)
-        for layer in (self.look, self.to_half, self.residual, self.to_quarter):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, picture: Picture, found: Found) -> tuple[Tensor, Tensor]:
         """Return boxes (M, K, 4), which may reach beyond the image, and logits of scores (M, K)."""
-        box, dtype = found.box.float(), self.out.weight.dtype
+        box = found.box.float()
         window = window_of(box, picture.rgb.shape[-2:], WIDER, LEAST)
         seen, distance = self._see(picture, found, window)
-        x = F.silu(self.look(seen.flatten(0, 1).to(dtype)))
-        x = F.silu(self.to_half(x))
-        x = x + F.silu(self.residual(x))
-        x = F.silu(self.to_quarter(x))
         score = torch.logit(found.score.float(), eps=NEARLY)
         size = (box[..., 2:] - box[..., :2]).clamp(min=NEARLY).log()
         known = torch.cat([size, distance, score[..., None]], dim=-1)
-        x = F.dropout(x.flatten(1), DROPOUT, self.training)
-        x = torch.unflatten(self.gather(x), 0, seen.shape[:2])
-        x = F.silu(x + self.kind(found.class_index) + self.shape(known.to(dtype)))
-        x = x + F.silu(self.hidden(x))
-        sides, surer = torch.split(self.out(x).float(), [4, 1], dim=-1)
+        known = self.shape(known.to(self.out.weight.dtype)).flatten(0, 1)
+        told = self.read(seen.flatten(0, 1), found.class_index.flatten(), known)
+        sides, surer = torch.split(torch.unflatten(told, 0, seen.shape[:2]), [4, 1], dim=-1)
         side = (window[..., 2:] - window[..., :2]).repeat(1, 1, 2) / 2
         low, high = torch.split(box + sides * side, 2, dim=-1)
         corrected = torch.cat([torch.minimum(low, high), torch.maximum(low, high)], dim=-1)

@@ -8,12 +8,12 @@ hardly tells two people apart. Here nothing but the thing's own pixels is seen.
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pervformer_ros.model.config import PervFormerConfig
 from pervformer_ros.model.looks import (
-    GRID,
     Found,
+    LookHead,
     Picture,
     in_image,
     mask_logits,
@@ -29,21 +29,14 @@ DROPOUT = 0.2  # of what a look has gathered, while it learns
 _CHANNELS = 4  # colour, and how much of it is the thing's own
 
 
-class IdentityHead(nn.Module):
+class IdentityHead(LookHead):
     """Gives each find an embedding: what is alike is likely the same individual."""
 
     def __init__(self, config: PervFormerConfig):
-        super().__init__()
-        first, second, third = config.identity_channels
-        hidden = config.identity_hidden
-        self.look = nn.Conv2d(_CHANNELS, first, 3, padding=1)
-        self.to_half = nn.Conv2d(first, second, 3, stride=2, padding=1)
-        self.residual = nn.Conv2d(second, second, 3, padding=1)
-        self.to_quarter = nn.Conv2d(second, third, 3, stride=2, padding=1)
-        self.kind = nn.Embedding(len(config.classes), hidden)
-        self.gather = nn.Linear(third * (GRID // 4) ** 2, hidden)
-        self.hidden = nn.Linear(hidden, hidden)
-        self.out = nn.Linear(hidden, config.embedding_size)
+        super().__init__(
+            _CHANNELS, config.identity_channels, config.identity_hidden, config.embedding_size,
+            len(config.classes), DROPOUT,
+        )  # fmt: skip
 
     def forward(self, picture: Picture, found: Found) -> Tensor:
         """Return embeddings (M, K, E) of unit length."""
@@ -61,13 +54,6 @@ class IdentityHead(nn.Module):
     def tell(self, crops: Tensor, class_index: Tensor) -> Tensor:
         """Return embeddings (..., E) of unit length, from crops (..., 4, GRID, GRID)."""
         colour, own = torch.split(crops.flatten(0, -4), [3, 1], dim=1)
-        x = torch.cat([(colour - 0.5) * own, own], dim=1).to(self.out.weight.dtype)
-        x = F.silu(self.look(x))
-        x = F.silu(self.to_half(x))
-        x = x + F.silu(self.residual(x))
-        x = F.silu(self.to_quarter(x))
-        x = F.dropout(x.flatten(1), DROPOUT, self.training)
-        x = F.silu(self.gather(x) + self.kind(class_index.flatten()))
-        x = x + F.silu(self.hidden(x))
-        embedding = F.normalize(self.out(x).float(), dim=-1)
+        seen = torch.cat([(colour - 0.5) * own, own], dim=1)
+        embedding = F.normalize(self.read(seen, class_index.flatten()), dim=-1)
         return embedding.reshape(*class_index.shape, embedding.shape[-1])

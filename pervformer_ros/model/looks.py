@@ -1,12 +1,15 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Looking again at what was found: a window around each find, on a grid of points of its own."""
+"""Looking again at what was found: a window around each find, on a grid of points of its own.
+
+`LookHead` is what the heads that look again have in common.
+"""
 
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 GRID = 16  # points of a look along each axis
 
@@ -28,6 +31,56 @@ class Found(NamedTuple):
     class_index: Tensor  # (M, K) int64
     box: Tensor  # (M, K, 4) left, top, right, bottom as fractions of the image
     mask_coefficients: Tensor  # (M, K, Q)
+
+
+class LookHead(nn.Module):
+    """A small network over what was seen at the points of a look."""
+
+    def __init__(
+        self, seen: int, channels: tuple[int, int, int], hidden: int, told: int,
+        classes: int, dropout: float,
+    ):  # fmt: skip
+        """Build it.
+
+        Args:
+            seen: channels of a look.
+            channels: of the layers on 16, 8 and 4 points.
+            hidden: width of what is told from.
+            told: numbers that are told of a look.
+            classes: that there are.
+            dropout: part of what a look has gathered that is left out while it learns.
+        """
+        super().__init__()
+        first, second, third = channels
+        self.dropout = dropout
+        self.look = nn.Conv2d(seen, first, 3, padding=1)
+        self.to_half = nn.Conv2d(first, second, 3, stride=2, padding=1)
+        self.residual = nn.Conv2d(second, second, 3, padding=1)
+        self.to_quarter = nn.Conv2d(second, third, 3, stride=2, padding=1)
+        self.kind = nn.Embedding(classes, hidden)
+        self.gather = nn.Linear(third * (GRID // 4) ** 2, hidden)
+        self.hidden = nn.Linear(hidden, hidden)
+        self.out = nn.Linear(hidden, told)
+        for layer in (self.look, self.to_half, self.residual, self.to_quarter):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+    def read(self, seen: Tensor, class_index: Tensor, known: Tensor | float = 0.0) -> Tensor:
+        """Return what is told of N looks (N, told), float32.
+
+        Args:
+            seen: (N, seen, GRID, GRID).
+            class_index: (N,) of what is looked at.
+            known: (N, hidden) of what else is known of it.
+        """
+        x = F.silu(self.look(seen.to(self.out.weight.dtype)))
+        x = F.silu(self.to_half(x))
+        x = x + F.silu(self.residual(x))
+        x = F.silu(self.to_quarter(x))
+        x = F.dropout(x.flatten(1), self.dropout, self.training)
+        x = F.silu(self.gather(x) + self.kind(class_index) + known)
+        x = x + F.silu(self.hidden(x))
+        told: Tensor = self.out(x).float()
+        return told
 
 
 def window_of(box: Tensor, image: torch.Size, wider: float, least: int) -> Tensor:

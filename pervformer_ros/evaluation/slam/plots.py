@@ -77,5 +77,5 @@ def _way(truth: Trajectory) -> tuple[Array, Array]:
 def _finish(figure: Figure, axes: Axes, outcome: Outcome, path: Path) -> None:
     seed = "" if outcome.recording.seed is None else f", seed {outcome.recording.seed}"
     axes.set_title(f"{outcome.recording.scenario}{seed}")
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, frameon=False, ncols=4, loc="outside lower center")
     figure.savefig(path, dpi=110)
