@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A second look at what was found: where exactly its visible part ends, and how sure that is.
+"""A second look at what was found: what it is, where exactly it ends, and how sure that is.
 
 A cell of 8 pixels knows that there is a pallet, but not to a pixel where it ends, and half of what
 a robot sees is small or half hidden. The second stage of R-CNN (https://arxiv.org/abs/1504.08083)
@@ -8,10 +8,12 @@ looks at each find by itself, the smaller it is the closer, with depth relative 
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pervformer_ros.model.config import PervFormerConfig
 from pervformer_ros.model.looks import (
+    Corrected,
     Found,
     LookHead,
     Picture,
@@ -28,26 +30,27 @@ WIDER = 1.6  # a look is so many times as wide and as high as the box
 LEAST = 24  # px of the model's image: no look is smaller
 NEARLY = 1e-3  # scores are kept this far from 0 and 1
 MOST_LOGIT = 6.0  # of masks
+BEFORE = 3.0  # logit of the class that it was found as
 DROPOUT = 0.4  # of what a look has gathered, while it learns
 _PIXEL_CHANNELS = 8  # colour, depth and its validity, inside the image, the mask, inside the box
 
 
 class BoxHead(LookHead):
-    """Corrects the box and the score of each find; untrained, it leaves both as they are."""
+    """Corrects box, class and score of each find; untrained, it leaves them as they are."""
 
     def __init__(self, config: PervFormerConfig):
         from_cells, first, second, third = config.box_channels
         super().__init__(
-            _PIXEL_CHANNELS + from_cells, (first, second, third), config.box_hidden, 5,
-            len(config.classes), DROPOUT,
+            _PIXEL_CHANNELS + from_cells, (first, second, third), config.box_hidden,
+            5 + len(config.classes), len(config.classes), DROPOUT,
         )  # fmt: skip
         self.tell = nn.Conv2d(config.neck_width, from_cells, 1)
         self.shape = nn.Linear(4, config.box_hidden)
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, picture: Picture, found: Found) -> tuple[Tensor, Tensor]:
-        """Return boxes (M, K, 4), which may reach beyond the image, and logits of scores (M, K)."""
+    def forward(self, picture: Picture, found: Found) -> Corrected:
+        """Return what is said of the finds."""
         box = found.box.float()
         window = window_of(box, picture.rgb.shape[-2:], WIDER, LEAST)
         seen, distance = self._see(picture, found, window)
@@ -56,11 +59,13 @@ class BoxHead(LookHead):
         known = torch.cat([size, distance, score[..., None]], dim=-1)
         known = self.shape(known.to(self.out.weight.dtype)).flatten(0, 1)
         told = self.read(seen.flatten(0, 1), found.class_index.flatten(), known)
-        sides, surer = torch.split(torch.unflatten(told, 0, seen.shape[:2]), [4, 1], dim=-1)
+        told = torch.unflatten(told, 0, seen.shape[:2])
+        sides, surer, kinds = torch.split(told, [4, 1, told.shape[-1] - 5], dim=-1)
         side = (window[..., 2:] - window[..., :2]).repeat(1, 1, 2) / 2
         low, high = torch.split(box + sides * side, 2, dim=-1)
         corrected = torch.cat([torch.minimum(low, high), torch.maximum(low, high)], dim=-1)
-        return corrected, score + surer.squeeze(-1)
+        before = BEFORE * F.one_hot(found.class_index, kinds.shape[-1])
+        return Corrected(corrected, score + surer.squeeze(-1), kinds + before)
 
     def _see(self, picture: Picture, found: Found, window: Tensor) -> tuple[Tensor, Tensor]:
         """Return all channels of the looks (M, K, C, GRID, GRID), and inverse depths (M, K, 1)."""

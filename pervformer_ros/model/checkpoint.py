@@ -18,7 +18,7 @@ from pervformer_ros.model.config import PervFormerConfig
 from pervformer_ros.model.pervformer import PervFormer, create_model
 
 FORMAT = "pervformer"
-FORMAT_VERSION = "5"
+FORMAT_VERSION = "6"
 
 
 class CheckpointError(ValueError):

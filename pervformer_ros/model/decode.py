@@ -17,7 +17,7 @@ from pervformer_ros.model.boxes import NEARLY
 from pervformer_ros.model.config import FINE
 from pervformer_ros.model.fit import Fit
 from pervformer_ros.model.heads import Percept
-from pervformer_ros.model.looks import Found
+from pervformer_ros.model.looks import Corrected, Found
 from pervformer_ros.model.sampling import sample_bilinear
 
 SAME_IOU = 0.4  # two boxes of one class that overlap more are one object
@@ -34,8 +34,7 @@ KEYPOINT_MARGIN = 16
 # have no more to offer, and it is enough not to lose the way before them.
 KEYPOINT_SCORE = 0.0002
 
-# Returns corrected boxes (B, K, 4) and logits of scores (B, K).
-LookAgain = Callable[[Found], tuple[Tensor, Tensor]]
+LookAgain = Callable[[Found], Corrected]
 # Returns embeddings (B, K, E) of unit length.
 Recognise = Callable[[Found], Tensor]
 
@@ -80,7 +79,7 @@ def detections(
         score_threshold: what a valid detection scores at least.
         count: K.
         fit: where the images lie in the model's; None = they fill it.
-        look_again: `BoxHead` with the pictures, to correct boxes and scores; None leaves them.
+        look_again: `BoxHead` with the pictures, to correct the finds; None leaves them.
         recognise: `IdentityHead` with the pictures; None takes what the cells say of who it is.
     """
     heat = torch.sigmoid(percept.heat.float())
@@ -176,15 +175,17 @@ def _corrected(found: Found, look_again: LookAgain) -> Found:
     enough = int((found.score >= LOOKED_AT).sum(dim=1).max())
     if not enough:
         return found
-    box, logits = look_again(Found(*(x[:, :enough] for x in found)))
-    score = found.score[:, :enough]
+    first = Found(*(x[:, :enough] for x in found))
+    box, logits, kinds = look_again(first)
     # Two opinions, which count alike.
-    both = torch.sigmoid((torch.logit(score, eps=NEARLY) + logits) / 2)
-    score = torch.where(score >= LOOKED_AT, both, score)
-    return found._replace(
-        box=torch.cat([box.clamp(0.0, 1.0), found.box[:, enough:]], dim=1),
-        score=torch.cat([score, found.score[:, enough:]], dim=1),
+    both = torch.sigmoid((torch.logit(first.score, eps=NEARLY) + logits) / 2)
+    looked_at = first.score >= LOOKED_AT
+    said = first._replace(
+        score=torch.where(looked_at, both, first.score),
+        class_index=torch.where(looked_at, kinds.argmax(dim=-1), first.class_index),
+        box=box.clamp(0.0, 1.0),
     )
+    return Found(*(torch.cat([x, y[:, enough:]], dim=1) for x, y in zip(said, found, strict=True)))
 
 
 def _without_repetitions(found: Found, cell: Tensor, count: int) -> tuple[Found, Tensor]:

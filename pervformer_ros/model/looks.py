@@ -33,6 +33,14 @@ class Found(NamedTuple):
     mask_coefficients: Tensor  # (M, K, Q)
 
 
+class Corrected(NamedTuple):
+    """What a second look says of K finds in each of M images."""
+
+    box: Tensor  # (M, K, 4), which may reach beyond the image
+    logits: Tensor  # (M, K) of the score
+    kinds: Tensor  # (M, K, classes) logits of what it is
+
+
 class LookHead(nn.Module):
     """A small network over what was seen at the points of a look."""
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The pervformer_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes: where what was found ends and how sure it is, learned by looking at it again.
+"""Boxes: what was found, where it ends and how sure that is, learned by looking at it again.
 
     python -m pervformer_ros.training.boxes out/shards --init A.safetensors --out B.safetensors
 
@@ -22,7 +22,7 @@ from pervformer_ros.geometry import invert
 from pervformer_ros.model import Perceiver, PervFormer
 from pervformer_ros.model.boxes import BoxHead
 from pervformer_ros.model.decode import LOOKED_AT, area, box_iou
-from pervformer_ros.model.looks import Found, Picture
+from pervformer_ros.model.looks import Corrected, Found, Picture
 from pervformer_ros.training.one_head import Report, descend, run_command
 from pervformer_ros.training.recording import Recording
 from pervformer_ros.training.targets import LEAST_PIXELS
@@ -30,11 +30,14 @@ from pervformer_ros.training.targets import LEAST_PIXELS
 FIRST = 3  # images of a recording that are passed over: memory has to begin
 SECONDS_APART = 0.25  # of the images that are perceived
 IMAGES, LOOKS = 12, 16  # of a step, and of an image of it
-ASKED_IOU = 0.15  # with an object of its class, from which a find is taken for it
+ASKED_IOU = 0.15  # with an object of its class, from which a find is taken for it,
+OTHER_IOU = 0.4  # and with one of another class,
+RATHER = 0.3  # which must overlap it by so much more than one of its own
 IGNORED_IOU = 0.3  # with an object that shows too little to be asked for: nothing is asked then
 MOVED, MOST_MOVED = 0.6, 0.16  # share of looks that are moved; by how much of the box's size
 MIRRORED, NO_DEPTH, NO_CELLS = 0.5, 0.1, 0.4  # shares of images
 COLOUR, LIGHT, NOISE = 0.15, 0.05, 0.03  # standard deviations
+KIND = 0.5  # what the class counts for in the loss
 STEPS = 5500
 
 
@@ -64,6 +67,7 @@ class Asked(NamedTuple):
     """What is asked of the finds (M, K) of a batch."""
 
     box: Tensor  # (M, K, 4)
+    category: Tensor  # (M, K)
     true: Tensor  # (M, K) 1 where the find is of an object
     counts: Tensor  # (M, K) 0 where nothing is asked
 
@@ -153,10 +157,10 @@ def learn(
     def loss() -> Tensor:
         chosen = torch.randint(len(scenes), (IMAGES,), generator=random)
         picture, found, asked = draw([scenes[i] for i in chosen.tolist()], random)
-        box, logits = head(picture, found)
-        for name, told in (("before", found.box), ("after", box.detach())):
+        said = head(picture, found)
+        for name, told in (("before", found.box), ("after", said.box.detach())):
             overlaps[name] = _mean(overlap(told, asked.box), asked.true).item()
-        return box_losses(box, logits, asked)
+        return box_losses(said, asked)
 
     descend(head, steps, loss, lambda step, value: report(step, {"loss": value, **overlaps}))
 
@@ -200,36 +204,38 @@ def _draw(scene: Scene, random: torch.Generator) -> tuple[Found, Asked]:
     found = found._replace(box=box)
     if not len(scene.box):
         nothing = torch.zeros(LOOKS)
-        return found, Asked(torch.zeros(LOOKS, 4), nothing, nothing + 1)
+        return found, Asked(torch.zeros(LOOKS, 4), found.class_index, nothing, nothing + 1)
     shared = box_iou(box[None], scene.box[None])[0]  # (LOOKS, N)
     shown = scene.pixels >= LEAST_PIXELS
     same = found.class_index[:, None] == scene.category
-    most, which = (shared * (same & shown)).max(dim=1)
-    true = most >= ASKED_IOU
+    mine = shown & (shared >= torch.where(same, ASKED_IOU, OTHER_IOU))
+    most, which = ((shared + RATHER * same) * mine).max(dim=1)
+    true = most > 0
     ignored = ~true & (shared * ~shown > IGNORED_IOU).any(dim=1)
-    return found, Asked(scene.box[which], true.float(), (~ignored).float())
+    asked = Asked(scene.box[which], scene.category[which], true.float(), (~ignored).float())
+    return found, asked
 
 
-def box_losses(box: Tensor, logits: Tensor, asked: Asked) -> Tensor:
-    """Return 1 - GIoU (arXiv:1902.09630) and distances of sides, and the cross-entropy of scores.
+def box_losses(said: Corrected, asked: Asked) -> Tensor:
+    """Return 1 - GIoU (arXiv:1902.09630) and distances of sides, and cross-entropies.
 
-    The score is asked to be the overlap of the box with its object, 0 where there is none.
-
-    Args:
-        box: (M, K, 4).
-        logits: (M, K) of scores.
-        asked: of them.
+    The score is asked to be the overlap of the box with its object, 0 where there is none, or where
+    it is said to be something else.
     """
+    box = said.box
     shared, union = _shared_and_union(box, asked.box)
     alike = shared / union
     hull = area(torch.minimum(box, asked.box)[..., :2], torch.maximum(box, asked.box)[..., 2:])
     outside = (hull - union) / hull.clamp(min=1e-9)
     size = (asked.box[..., 2:] - asked.box[..., :2]).clamp(min=0.01).repeat(1, 1, 2)
     aside = ((box - asked.box).abs() / size).clamp(max=3.0).mean(-1)
+    right = said.kinds.argmax(dim=-1) == asked.category
     score = F.binary_cross_entropy_with_logits(
-        logits, alike.detach() * asked.true, reduction="none"
+        said.logits, alike.detach() * right * asked.true, reduction="none"
     )
-    return _mean(1 - alike + outside + aside, asked.true) + _mean(score, asked.counts)
+    kind = F.cross_entropy(said.kinds.flatten(0, 1), asked.category.flatten(), reduction="none")
+    where = 1 - alike + outside + aside + KIND * kind.reshape(alike.shape)
+    return _mean(where, asked.true) + _mean(score, asked.counts)
 
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:

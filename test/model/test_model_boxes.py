@@ -47,10 +47,11 @@ def head() -> BoxHead:
     return stirred_model("tiny").heads.boxes
 
 
-def test_untrained_it_leaves_boxes_and_scores_as_they_are() -> None:
+def test_untrained_it_leaves_finds_as_they_are() -> None:
     found = finds()
     with torch.inference_mode():
-        box, logits = create_model("tiny").heads.boxes(picture(), found)
+        box, logits, kinds = create_model("tiny").heads.boxes(picture(), found)
+    assert torch.equal(kinds.argmax(dim=-1), found.class_index)
     assert torch.allclose(box, found.box)
     assert torch.allclose(torch.sigmoid(logits), found.score.clamp(1e-3, 1 - 1e-3), atol=1e-6)
 
@@ -80,16 +81,13 @@ def test_each_find_is_looked_at_by_itself(head: BoxHead) -> None:
     images, found = picture(2), finds(2)
     order = torch.tensor([3, 0, 4, 2, 1])
     with torch.inference_mode():
-        box, logits = head(images, found)
-        other_box, other_logits = head(images, Found(*(x[:, order] for x in found)))
-        alone_box, alone_logits = head(
-            Picture(*(x[1:] for x in images)), Found(*(x[1:, 2:3] for x in found))
-        )
-    assert not torch.allclose(box, found.box)
-    assert torch.allclose(other_box, box[:, order], atol=1e-5)
-    assert torch.allclose(other_logits, logits[:, order], atol=1e-4)
-    assert torch.allclose(alone_box[0, 0], box[1, 2], atol=1e-5)
-    assert torch.allclose(alone_logits[0, 0], logits[1, 2], atol=1e-4)
+        said = head(images, found)
+        other = head(images, Found(*(x[:, order] for x in found)))
+        alone = head(Picture(*(x[1:] for x in images)), Found(*(x[1:, 2:3] for x in found)))
+    assert not torch.allclose(said.box, found.box)
+    for all_of_it, in_other_order, by_itself in zip(said, other, alone, strict=True):
+        assert torch.allclose(in_other_order, all_of_it[:, order], atol=1e-4)
+        assert torch.allclose(by_itself[0, 0], all_of_it[1, 2], atol=1e-4)
 
 
 def test_depth_counts_only_where_it_is_valid(head: BoxHead) -> None:
@@ -98,7 +96,7 @@ def test_depth_counts_only_where_it_is_valid(head: BoxHead) -> None:
     other = images._replace(inverse_depth=images.inverse_depth.masked_fill(invalid, 7.0))
     none = images._replace(depth_valid=torch.zeros_like(images.depth_valid))
     with torch.inference_mode():
-        box, otherwise, without = (head(x, found)[0] for x in (images, other, none))
+        box, otherwise, without = (head(x, found).box for x in (images, other, none))
     assert torch.equal(box, otherwise)
     assert torch.isfinite(without).all()
     assert not torch.allclose(box, without)
@@ -107,22 +105,22 @@ def test_depth_counts_only_where_it_is_valid(head: BoxHead) -> None:
 def test_weights_in_bfloat16_see_the_same(head: BoxHead) -> None:
     images, found = picture(), finds()
     with torch.inference_mode():
-        box, logits = head(images, found)
-        rough_box, rough_logits = copy.deepcopy(head).bfloat16()(images, found)
-    torch.testing.assert_close(rough_box, box, atol=0.01, rtol=0)
-    torch.testing.assert_close(rough_logits, logits, atol=0.1, rtol=0.05)
+        said = head(images, found)
+        rough = copy.deepcopy(head).bfloat16()(images, found)
+    torch.testing.assert_close(rough.box, said.box, atol=0.01, rtol=0)
+    torch.testing.assert_close(rough.logits, said.logits, atol=0.1, rtol=0.05)
+    torch.testing.assert_close(rough.kinds, said.kinds, atol=0.1, rtol=0.05)
 
 
 def test_a_box_never_ends_before_it_begins(head: BoxHead) -> None:
     with torch.no_grad():
         head.out.bias[:4] = torch.tensor([9.0, 9.0, -9.0, -9.0])
-        box, _ = head(picture(), finds())
+        box = head(picture(), finds()).box
     assert (box[..., 2:] >= box[..., :2]).all()
 
 
 def test_finds_beyond_the_edge_are_looked_at_without_error(head: BoxHead) -> None:
     found = finds()._replace(box=torch.tensor([[[-0.2, 0.9, 0.1, 1.3]] * 5]))
     with torch.inference_mode():
-        box, logits = head(picture(), found)
-    assert torch.isfinite(box).all()
-    assert torch.isfinite(logits).all()
+        said = head(picture(), found)
+    assert all(torch.isfinite(x).all() for x in said)

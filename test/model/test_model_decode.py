@@ -4,6 +4,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from model_clips import random_clip, stirred_model
 
 from pervformer_ros.model import Percept
@@ -16,7 +17,7 @@ from pervformer_ros.model.decode import (
     motion_probability,
 )
 from pervformer_ros.model.fit import Fit
-from pervformer_ros.model.looks import Found
+from pervformer_ros.model.looks import Corrected, Found
 from pervformer_ros.model.probes import corners_to_centre
 
 ROWS, COLUMNS, CLASSES, PROBES = 8, 12, 3, 2
@@ -71,14 +72,14 @@ def two_pallets() -> Percept:
 
 
 def second_look(**at: float | tuple[float, ...]) -> LookAgain:
-    """Return what corrects the n-th find of a frame: `score_n` its score, `box_n` its box."""
+    """Return what corrects the n-th find of a frame: its `score_n`, `box_n` or `kind_n`."""
 
-    def look(found: Found) -> tuple[torch.Tensor, torch.Tensor]:
-        box, score = found.box.clone(), found.score.clone()
+    def look(found: Found) -> Corrected:
+        box, score, kind = found.box.clone(), found.score.clone(), found.class_index.clone()
         for name, value in at.items():
             what, n = name.split("_")
-            {"box": box, "score": score}[what][0, int(n)] = torch.tensor(value)
-        return box, torch.logit(score)
+            {"box": box, "score": score, "kind": kind}[what][0, int(n)] = torch.tensor(value)
+        return Corrected(box, torch.logit(score), F.one_hot(kind, CLASSES).float())
 
     return look
 
@@ -97,6 +98,18 @@ def test_a_second_look_corrects_boxes_and_scores() -> None:
     assert torch.equal(found.embedding[0, 0], first.embedding[0, 1]), "all else goes with it"
 
 
+def test_a_second_look_tells_what_it_is() -> None:
+    percept = two_pallets()
+    found = detections(percept, count=4, look_again=second_look(kind_1=0))
+    assert found.valid.sum() == 2
+    assert found.class_index[0, :2].tolist() == [2, 0]
+    # Two of one class in one place are one: so are two that become so.
+    percept.box[0, :, 3, 2] = percept.box[0, :, 3, 9] = 0.5
+    percept.heat[0, 1, 3, 9] = 1.5
+    assert detections(percept, count=4).valid.sum() == 2
+    assert detections(percept, count=4, look_again=second_look(kind_1=2)).valid.sum() == 1
+
+
 def test_two_finds_that_a_second_look_makes_one_are_one() -> None:
     percept = two_pallets()
     first = detections(percept, count=4)
@@ -109,9 +122,9 @@ def test_two_finds_that_a_second_look_makes_one_are_one() -> None:
 def test_what_hardly_scores_is_not_looked_at_again() -> None:
     looked_at = []
 
-    def look(found: Found) -> tuple[torch.Tensor, torch.Tensor]:
+    def look(found: Found) -> Corrected:
         looked_at.append(found.score.shape[1])
-        return found.box, torch.logit(found.score)
+        return second_look()(found)
 
     found = detections(two_pallets(), score_threshold=0.0, count=4, look_again=look)
     assert looked_at == [2]

@@ -11,7 +11,7 @@ from changed_weights import changed_weights
 
 from pervformer_ros.model import PervFormer, create_model, load_model, save_model
 from pervformer_ros.model.decode import LOOKED_AT
-from pervformer_ros.model.looks import Found
+from pervformer_ros.model.looks import Corrected, Found
 from pervformer_ros.training import boxes
 from pervformer_ros.training.boxes import (
     LOOKS,
@@ -37,8 +37,8 @@ def model() -> PervFormer:
     return model.eval()
 
 
-def scene(at: float = 0.4, category: int = 2, pixels: int = 900) -> Scene:
-    """A bright square on a dark ground, found a bit aside."""
+def scene(at: float = 0.4, category: int = 2, pixels: int = 900, aside: float = 0.06) -> Scene:
+    """A bright square on a dark ground, found a bit aside, as a pallet."""
     model = create_model("tiny")
     rows, columns = model.config.image_size
     box = torch.tensor([at, 0.3, at + 0.3, 0.7])
@@ -53,7 +53,7 @@ def scene(at: float = 0.4, category: int = 2, pixels: int = 900) -> Scene:
         found=Found(
             torch.full((1, 1), 0.5),
             torch.full((1, 1), 2),
-            (box + torch.tensor([0.06, -0.05, 0.1, 0.04]))[None, None],
+            (box + torch.tensor([aside, -0.05, aside + 0.04, 0.04]))[None, None],
             torch.zeros(1, 1, model.config.mask_size),
         ),
         box=box[None],
@@ -71,33 +71,43 @@ def test_overlaps_are_told_one_by_one() -> None:
 
 def test_the_right_box_with_the_right_score_costs_least() -> None:
     true = torch.tensor([[[0.2, 0.2, 0.6, 0.5]]])
-    asked = Asked(true, torch.ones(1, 1), torch.ones(1, 1))
-    sure, unsure = torch.full((1, 1), 8.0), torch.full((1, 1), -8.0)
+    asked = Asked(true, torch.full((1, 1), 2), torch.ones(1, 1), torch.ones(1, 1))
+
+    def loss(box: torch.Tensor, logit: float, asked: Asked, kind: int = 2) -> float:
+        kinds = 9.0 * torch.eye(8)[kind]
+        said = Corrected(box, torch.full((1, 1), logit), kinds[None, None])
+        return float(box_losses(said, asked))
+
     aside = true + 0.1
-    assert box_losses(true, sure, asked) < 0.01
-    assert box_losses(true, unsure, asked) > box_losses(true, sure, asked) + 1
-    assert box_losses(aside, sure, asked) > box_losses(true, sure, asked) + 0.3
+    assert loss(true, 8.0, asked) < 0.01
+    assert loss(true, -8.0, asked) > loss(true, 8.0, asked) + 1
+    assert loss(aside, 8.0, asked) > loss(true, 8.0, asked) + 0.3
+    assert loss(true, 8.0, asked, kind=3) > loss(true, -8.0, asked, kind=3) + 1 > 2, "unsure, then"
     nothing = asked._replace(true=torch.zeros(1, 1))
-    assert box_losses(aside, unsure, nothing) < 0.01 < 1 < box_losses(aside, sure, nothing)
+    assert loss(aside, -8.0, nothing) < 0.01 < 1 < loss(aside, 8.0, nothing)
     ignored = nothing._replace(counts=torch.zeros(1, 1))
-    assert box_losses(aside, sure, ignored) == 0
+    assert loss(aside, 8.0, ignored) == 0
 
 
 @pytest.mark.parametrize(
     ("there", "true", "counts"),
     [
         (scene(), 1.0, 1.0),
-        (scene(category=3), 0.0, 1.0),
+        (scene(aside=0.0, category=3), 1.0, 1.0),
+        (scene(aside=0.2, category=3), 0.0, 1.0),
+        (scene(aside=0.1), 1.0, 1.0),
         (scene(pixels=20), 0.0, 0.0),
         (replace(scene(), box=torch.zeros(0, 4), category=torch.zeros(0).long(),
                  pixels=torch.zeros(0).long(), body=torch.zeros(0).long()), 0.0, 1.0),
     ],
-    ids=["an object", "of another class", "too little of it", "nothing"],
+    ids=["an object", "misnamed", "beside another", "aside", "too little of it", "nothing"],
 )  # fmt: skip
 def test_what_is_asked_of_a_find(there: Scene, true: float, counts: float) -> None:
     _, found, asked = draw([there], torch.Generator().manual_seed(0))
     assert found.box.shape == asked.box.shape == (1, LOOKS, 4)
     assert asked.true.unique().tolist() == [true]
+    if true:
+        assert asked.category.unique().tolist() == there.category.tolist()
     assert asked.counts.unique().tolist() == [counts]
 
 
