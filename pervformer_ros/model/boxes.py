@@ -40,10 +40,12 @@ class BoxHead(LookHead):
 
     def __init__(self, config: PervFormerConfig):
         from_cells, first, second, third = config.box_channels
+        sizes = [4, 1, len(config.classes)]  # sides, score, class
         super().__init__(
-            _PIXEL_CHANNELS + from_cells, (first, second, third), config.box_hidden,
-            5 + len(config.classes), len(config.classes), DROPOUT,
+            _PIXEL_CHANNELS + from_cells, (first, second, third), config.box_hidden, sum(sizes),
+            len(config.classes), DROPOUT,
         )  # fmt: skip
+        self.sizes = sizes
         self.tell = nn.Conv2d(config.neck_width, from_cells, 1)
         self.shape = nn.Linear(4, config.box_hidden)
         for parameter in self.out.parameters():
@@ -60,7 +62,7 @@ class BoxHead(LookHead):
         known = self.shape(known.to(self.out.weight.dtype)).flatten(0, 1)
         told = self.read(seen.flatten(0, 1), found.class_index.flatten(), known)
         told = torch.unflatten(told, 0, seen.shape[:2])
-        sides, surer, kinds = torch.split(told, [4, 1, told.shape[-1] - 5], dim=-1)
+        sides, surer, kinds = torch.split(told, self.sizes, dim=-1)
         side = (window[..., 2:] - window[..., :2]).repeat(1, 1, 2) / 2
         low, high = torch.split(box + sides * side, 2, dim=-1)
         corrected = torch.cat([torch.minimum(low, high), torch.maximum(low, high)], dim=-1)

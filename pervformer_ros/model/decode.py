@@ -176,14 +176,14 @@ def _corrected(found: Found, look_again: LookAgain) -> Found:
     if not enough:
         return found
     first = Found(*(x[:, :enough] for x in found))
-    box, logits, kinds = look_again(first)
+    second = look_again(first)
     # Two opinions, which count alike.
-    both = torch.sigmoid((torch.logit(first.score, eps=NEARLY) + logits) / 2)
+    both = torch.sigmoid((torch.logit(first.score, eps=NEARLY) + second.logits) / 2)
     looked_at = first.score >= LOOKED_AT
     said = first._replace(
         score=torch.where(looked_at, both, first.score),
-        class_index=torch.where(looked_at, kinds.argmax(dim=-1), first.class_index),
-        box=box.clamp(0.0, 1.0),
+        class_index=torch.where(looked_at, second.class_index, first.class_index),
+        box=second.box.clamp(0.0, 1.0),
     )
     return Found(*(torch.cat([x, y[:, enough:]], dim=1) for x, y in zip(said, found, strict=True)))
 

@@ -40,6 +40,11 @@ class Corrected(NamedTuple):
     logits: Tensor  # (M, K) of the score
     kinds: Tensor  # (M, K, classes) logits of what it is
 
+    @property
+    def class_index(self) -> Tensor:
+        """What it is most likely (M, K)."""
+        return self.kinds.argmax(dim=-1)
+
 
 class LookHead(nn.Module):
     """A small network over what was seen at the points of a look."""

@@ -229,7 +229,7 @@ def box_losses(said: Corrected, asked: Asked) -> Tensor:
     outside = (hull - union) / hull.clamp(min=1e-9)
     size = (asked.box[..., 2:] - asked.box[..., :2]).clamp(min=0.01).repeat(1, 1, 2)
     aside = ((box - asked.box).abs() / size).clamp(max=3.0).mean(-1)
-    right = said.kinds.argmax(dim=-1) == asked.category
+    right = said.class_index == asked.category
     score = F.binary_cross_entropy_with_logits(
         said.logits, alike.detach() * right * asked.true, reduction="none"
     )
